@@ -1,0 +1,150 @@
+"""The one place for conventions: pose + intrinsics + pixel -> rays.
+
+World units, OpenGL camera axes (+x right, +y up, -z forward). Pixel (column i, row j) has its centre at
+(i + 0.5, j + 0.5) and covers [i, i + 1) x [j, j + 1); row 0 is the top of the image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nerfcl.errors import NerfclError
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Half lines in world space.
+
+    Attributes:
+        origins: (R, 3), world units.
+        directions: (R, 3), unit length.
+        per_pixel: this many consecutive rays belong to one pixel, whose colour is their mean.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    per_pixel: int = 1
+
+    def __len__(self) -> int:
+        return self.origins.shape[0]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera.
+
+    Attributes:
+        world_from_camera: (4, 4) pose, camera to world.
+        intrinsics: (4,) focal lengths and principal point fx, fy, cx, cy, in pixels.
+        width: image width in pixels.
+        height: image height in pixels.
+    """
+
+    world_from_camera: Tensor
+    intrinsics: Tensor
+    width: int
+    height: int
+
+
+def focal_from_angle(angle_x: float, width: int) -> float:
+    """Focal length in pixels of a camera with horizontal field of view `angle_x` (radians)."""
+    return 0.5 * width / math.tan(0.5 * angle_x)
+
+
+def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor, offsets: Tensor) -> Rays:
+    """Rays through points of pixels.
+
+    Args:
+        poses: (N, 4, 4) world from camera, one per pixel.
+        intrinsics: (N, 4) fx, fy, cx, cy in pixels, one row per pixel.
+        columns: (N,) pixel columns.
+        rows: (N,) pixel rows.
+        offsets: (N, S, 2) or (S, 2) points within each pixel as (x, y) fractions; (0.5, 0.5) is its centre.
+
+    Returns:
+        N * S rays, those of a pixel next to each other.
+    """
+    count, per_pixel = columns.shape[0], offsets.shape[-2]
+    x = columns[:, None] + offsets[..., 0]  # (N, S)
+    y = rows[:, None] + offsets[..., 1]  # (N, S)
+    fx, fy, cx, cy = intrinsics[:, :, None].unbind(1)  # (N, 1) each
+    across, up = (x - cx) / fx, (cy - y) / fy  # (N, S)
+    inverse_length = torch.rsqrt(across.square() + up.square() + 1.0)
+    local = torch.stack([across, up, -torch.ones_like(across)], -1) * inverse_length[..., None]  # (N, S, 3)
+    directions = torch.bmm(local, poses[:, :3, :3].transpose(1, 2))  # (N, S, 3)
+    origins = poses[:, None, :3, 3].expand(count, per_pixel, 3)
+    return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), per_pixel)
+
+
+def pixel_offsets(per_pixel: int, *, center: float = 0.5, device: torch.device | None = None) -> Tensor:
+    """A regular grid of points over a pixel's area, for evaluation.
+
+    Args:
+        per_pixel: number of points, a square number.
+        center: where the pixel's centre lies; 0.5 is right, 0.0 reproduces rays through pixel corners.
+        device: where the result shall be.
+
+    Returns:
+        (S, 2) fractions of a pixel.
+
+    Raises:
+        NerfclError: `per_pixel` is no square number.
+    """
+    side = _square_root(per_pixel)
+    steps = (torch.arange(side, device=device) + 0.5) / side + (center - 0.5)
+    return torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)
+
+
+def stratified_offsets(
+    count: int, per_pixel: int, generator: torch.Generator, *, center: float = 0.5, device: torch.device | None = None
+) -> Tensor:
+    """Points for training: the centre for one point a pixel, else one random point in each cell of a regular grid.
+
+    Returns:
+        (count, per_pixel, 2) fractions of a pixel.
+
+    Raises:
+        NerfclError: `per_pixel` is no square number.
+    """
+    grid = pixel_offsets(per_pixel, center=center, device=device)  # (S, 2)
+    if per_pixel == 1:
+        return grid.expand(count, 1, 2)
+    side = _square_root(per_pixel)
+    jitter = torch.rand(count, per_pixel, 2, generator=generator).to(grid.device)
+    return grid + (jitter - 0.5) / side
+
+
+def camera_rays(camera: Camera, *, per_pixel: int = 1, center: float = 0.5) -> Rays:
+    """All rays of an image, row by row: height * width * per_pixel of them."""
+    device = camera.world_from_camera.device
+    rows, columns = torch.meshgrid(
+        torch.arange(camera.height, device=device), torch.arange(camera.width, device=device), indexing="ij"
+    )
+    count = camera.height * camera.width
+    return pixel_rays(
+        camera.world_from_camera.expand(count, 4, 4),
+        camera.intrinsics.expand(count, 4),
+        columns.reshape(-1),
+        rows.reshape(-1),
+        pixel_offsets(per_pixel, center=center, device=device),
+    )
+
+
+def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
+    """Pose (4, 4) of a camera at `position` (3,) that looks at `target` (3,), with `up` (3,) upwards in the image."""
+    backward = torch.nn.functional.normalize(position - target, dim=0)
+    right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=0)
+    pose = torch.eye(4, dtype=position.dtype)
+    pose[:3, :4] = torch.stack([right, torch.linalg.cross(backward, right), backward, position], 1)
+    return pose
+
+
+def _square_root(per_pixel: int) -> int:
+    side = math.isqrt(max(per_pixel, 0))
+    if side < 1 or side * side != per_pixel:
+        raise NerfclError(f"--rays-per-pixel {per_pixel}: must be a square number (1, 4, 9, 16, ...)")
+    return side

@@ -1,0 +1,81 @@
+"""Renders views and scores them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerfcl import metrics
+from nerfcl.rendering.rendering import Model, render_image
+from nerfcl.scenes.scene import Views
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Quality of N rendered views.
+
+    Attributes:
+        psnr: N values in dB.
+        ssim: N values, at most 1; empty if not asked for.
+        images: the renderings asked for, by position: (H, W, 3) uint8.
+    """
+
+    psnr: list[float]
+    ssim: list[float]
+    images: dict[int, np.ndarray]
+
+    @property
+    def mean_psnr(self) -> float:
+        """Mean over views of each view's PSNR."""
+        return sum(self.psnr) / len(self.psnr)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How views are rendered.
+
+    Attributes:
+        rays_per_pixel: rays averaged over each pixel's area, a square number.
+        pixel_center: where a pixel's centre lies; 0.5 is right, 0.0 reproduces the reference project.
+    """
+
+    rays_per_pixel: int = 1
+    pixel_center: float = 0.5
+
+
+def evaluate(
+    model: Model,
+    views: Views,
+    settings: EvaluationSettings,
+    *,
+    with_ssim: bool = True,
+    keep_images: tuple[int, ...] | None = (),
+) -> Scores:
+    """Renders every view and compares what would be saved as a PNG with the truth.
+
+    Args:
+        model: what renders.
+        views: cameras and true images.
+        settings: how views are rendered.
+        with_ssim: whether to compute SSIM, too.
+        keep_images: positions of the views whose renderings to return; None returns all.
+    """
+    psnr, ssim, images = [], [], {}
+    for i in range(len(views)):
+        image = render_uint8(model, views, i, settings)
+        truth = views.images[i].numpy()
+        psnr.append(metrics.psnr(image, truth))
+        if with_ssim:
+            ssim.append(metrics.ssim(image, truth))
+        if keep_images is None or i in keep_images:
+            images[i] = image
+    return Scores(psnr, ssim, images)
+
+
+def render_uint8(model: Model, views: Views, index: int, settings: EvaluationSettings) -> np.ndarray:
+    """One view as it would be saved: (H, W, 3) uint8."""
+    rendering = render_image(
+        model, views.camera(index), rays_per_pixel=settings.rays_per_pixel, pixel_center=settings.pixel_center
+    )
+    return metrics.to_uint8(rendering.rgb).cpu().numpy()

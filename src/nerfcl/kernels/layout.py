@@ -1,0 +1,78 @@
+"""What kernels must know about where things lie: the levels of a grid, the cube that rays march through."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class GridLevels:
+    """Levels of a multi-resolution grid (Müller et al. 2022, "instant neural graphics primitives").
+
+    A level of resolution r has (r + 1)^3 vertices. Where these fit into `table_size` entries they are stored densely,
+    vertex (x, y, z) at (x (r + 1) + y) (r + 1) + z; beyond that they share `table_size` entries by a spatial hash.
+
+    Attributes:
+        resolutions: (L,) int32, cells along each axis.
+        starts: (L + 1,) int64, first entry of each level in the table; the last is the number of entries.
+        hashed: (L,) bool.
+    """
+
+    resolutions: np.ndarray
+    starts: np.ndarray
+    hashed: np.ndarray
+
+    FEATURES = 2
+
+    @property
+    def entries(self) -> int:
+        """Entries of the table; each holds FEATURES numbers."""
+        return int(self.starts[-1])
+
+    @property
+    def width(self) -> int:
+        """Features of an encoded point: FEATURES per level."""
+        return len(self.resolutions) * self.FEATURES
+
+
+def geometric_levels(coarsest: int, finest: int, count: int, table_size: int) -> GridLevels:
+    """`count` levels whose resolutions grow geometrically from `coarsest` to `finest` cells per axis.
+
+    Args:
+        coarsest: cells along each axis of the first level.
+        finest: cells along each axis of the last level.
+        count: number of levels.
+        table_size: most entries of one level, a power of two.
+    """
+    resolutions = np.round(np.geomspace(coarsest, finest, count)).astype(np.int32)
+    vertices = (resolutions.astype(np.int64) + 1) ** 3
+    hashed = vertices > table_size
+    starts = np.concatenate([[0], np.cumsum(np.where(hashed, table_size, vertices))]).astype(np.int64)
+    return GridLevels(resolutions, starts, hashed)
+
+
+@dataclass(frozen=True)
+class MarchSettings:
+    """How rays march through a cube with an occupancy grid.
+
+    Attributes:
+        lower: corner of the cube with the smallest coordinates, world units.
+        side: edge length of the cube, world units.
+        step: distance between samples, world units.
+        occupied: cells whose optical thickness is at least this are sampled.
+        opaque: a ray ends when the thickness of the cells of its samples so far exceeds this; infinity never ends it.
+    """
+
+    lower: tuple[float, float, float]
+    side: float
+    step: float
+    occupied: float
+    opaque: float
+
+    @property
+    def longest(self) -> int:
+        """The most samples that a ray can have: steps along the cube's diagonal."""
+        return math.ceil(math.sqrt(3.0) * self.side / self.step) + 1

@@ -1,0 +1,36 @@
+"""Image quality, per image. Pure functions on what would be saved: 8-bit colours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import Tensor
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Colours in [0, 1], clipped and rounded to the 256 levels of a PNG."""
+    return (image.clamp(0.0, 1.0) * 255.0).round().byte()
+
+
+def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 images of the same shape: 20 log10(255) - 10 log10(MSE).
+
+    Higher is better; equal images have infinity.
+    """
+    error = float(np.mean((prediction.astype(np.float64) - truth.astype(np.float64)) ** 2))
+    return math.inf if error == 0.0 else 20.0 * math.log10(255.0) - 10.0 * math.log10(error)
+
+
+def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004) of two uint8 images (H, W, 3), mean over channels; higher is better.
+
+    Gaussian weights of standard deviation 1.5, as in the paper; images must be at least 11 pixels wide and high.
+    """
+    from skimage.metrics import structural_similarity
+
+    return float(
+        structural_similarity(
+            truth, prediction, channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+    )

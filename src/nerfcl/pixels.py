@@ -1,0 +1,66 @@
+"""A batch of pixels to train on: where they were seen from and what colour they had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nerfcl.scenes.scene import Views
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """B pixels, each with its own camera.
+
+    Attributes:
+        poses: (B, 4, 4) float32, world from camera.
+        intrinsics: (B, 4) float32, fx, fy, cx, cy in pixels.
+        columns: (B,) int64.
+        rows: (B,) int64.
+        colours: (B, 3) float32 targets, sRGB in [0, 1].
+        new: the first `new` pixels are of the present, the others of the past.
+    """
+
+    poses: Tensor
+    intrinsics: Tensor
+    columns: Tensor
+    rows: Tensor
+    colours: Tensor
+    new: int
+
+    def __len__(self) -> int:
+        return self.columns.shape[0]
+
+    def with_past(self, past: Pixels) -> Pixels:
+        """These pixels, followed by pixels of the past."""
+        return Pixels(
+            torch.cat([self.poses, past.poses]),
+            torch.cat([self.intrinsics, past.intrinsics]),
+            torch.cat([self.columns, past.columns]),
+            torch.cat([self.rows, past.rows]),
+            torch.cat([self.colours, past.colours]),
+            self.new,
+        )
+
+    def to(self, device: torch.device) -> Pixels:
+        """The same pixels on another device."""
+        parts = (self.poses, self.intrinsics, self.columns, self.rows, self.colours)
+        return Pixels(*(part.to(device) for part in parts), new=self.new)
+
+
+def pixels_at(views: Views, indices: Tensor) -> Pixels:
+    """The pixels with these (B,) flat indices: view, row and column in row-major order."""
+    per_view = views.height * views.width
+    view, pixel = indices // per_view, indices % per_view
+    colours = views.images.view(-1, 3)[indices].float() / 255.0
+    return Pixels(
+        views.poses[view], views.intrinsics[view], pixel % views.width, pixel // views.width, colours, new=len(indices)
+    )
+
+
+def draw_pixels(views: Views, count: int, generator: torch.Generator) -> Pixels:
+    """`count` pixels of the views, uniformly at random with replacement."""
+    total = len(views) * views.height * views.width
+    return pixels_at(views, torch.randint(total, (count,), generator=generator))

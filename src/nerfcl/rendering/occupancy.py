@@ -1,0 +1,130 @@
+"""A grid field rendered by marching through an occupancy grid."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nerfcl import kernels
+from nerfcl.cameras import Rays
+from nerfcl.fields.hashgrid import HashGridField
+from nerfcl.rendering.rendering import Rendering
+from nerfcl.scenes.scene import Box
+
+
+@dataclass(frozen=True)
+class OccupancySettings:
+    """How rays are sampled.
+
+    Attributes:
+        cells: cells of the occupancy grid along each axis.
+        steps: samples across the box, edge to edge.
+        occupied: cells through which a step has at least this optical thickness (or the mean, if smaller) are sampled.
+        opaque: rays end behind cells of this optical thickness.
+        least_light: samples that less light than this reaches are not seen.
+        update_every: training steps between updates of the grid.
+        decay: factor on a cell's thickness at each update; larger new values replace it.
+        full_updates: so many first updates look at every cell, later ones at a part of them.
+    """
+
+    cells: int = 64
+    steps: int = 128
+    occupied: float = 0.02
+    opaque: float = 10.0
+    least_light: float = 1e-3
+    update_every: int = 16
+    decay: float = 0.9
+    full_updates: int = 16
+
+
+class OccupancyModel(nn.Module):
+    """A field inside a box, on a background.
+
+    Args:
+        field: what is rendered.
+        box: where the field's unit cube lies in the world.
+        background: (3,) colour behind everything.
+        settings: how rays are sampled.
+    """
+
+    thickness: Tensor
+    occupied: Tensor
+    updates: Tensor
+    background: Tensor
+
+    def __init__(
+        self,
+        field: HashGridField,
+        box: Box,
+        background: tuple[float, float, float],
+        settings: OccupancySettings | None = None,
+    ) -> None:
+        super().__init__()
+        self.field, self.box = field, box
+        self.settings = settings or OccupancySettings()
+        self.step_length = box.side / self.settings.steps
+        cells = self.settings.cells
+        self.register_buffer("background", torch.tensor(background))
+        # Optical thickness of one step within each cell: the largest seen lately.
+        self.register_buffer("thickness", torch.zeros(cells, cells, cells))
+        self.register_buffer("occupied", torch.zeros(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    def render(self, rays: Rays, jitter: Tensor | None = None) -> Rendering:
+        """Volume rendering with early termination; see `Model.render`."""
+        device = self.background.device
+        origins, directions = rays.origins.to(device), rays.directions.to(device)
+        jitter = torch.full_like(origins[:, 0], 0.5) if jitter is None else jitter.to(device)
+        positions, distances, offsets = kernels.march(
+            origins, directions, self.thickness, jitter, self._march_settings()
+        )
+        density, features = self.field.geometry(positions)
+        colours = self.field.colour(features, directions, offsets[1:] - offsets[:-1])
+        weights = kernels.composite_weights(density, self.step_length, offsets, self.settings.least_light)
+        ones = torch.ones_like(distances)
+        values = torch.cat([colours, distances[:, None], ones[:, None]], -1)  # (N, 5)
+        total = kernels.accumulate(weights, values, offsets)  # (R, 5)
+        if rays.per_pixel > 1:
+            total = total.view(-1, rays.per_pixel, 5).mean(1)  # (P, 5)
+        opacity = total[:, 4]
+        rgb = total[:, :3] + (1.0 - opacity)[:, None] * self.background
+        return Rendering(rgb, total[:, 3], opacity, samples=len(distances))
+
+    @torch.no_grad()
+    def begin_step(self, step: int, generator: torch.Generator) -> None:
+        """Looks at the field's density now and then, so that rays skip what is empty."""
+        if step % self.settings.update_every:
+            return
+        cells = self._cells_to_look_at()  # (M,) flat indices
+        count = self.settings.cells
+        corners = torch.stack([cells // count**2, cells // count % count, cells % count], -1)  # (M, 3)
+        inside = torch.rand(len(cells), 3, generator=generator).to(corners.device)
+        density, _ = self.field.geometry((corners + inside) / count)
+        flat = self.thickness.view(-1)
+        flat[cells] = torch.maximum(flat[cells] * self.settings.decay, density * self.step_length)
+        self.occupied.copy_(self.thickness.mean().clamp(max=self.settings.occupied))
+        self.updates += 1
+
+    def snapshot(self) -> OccupancyModel:
+        """A frozen copy."""
+        return copy.deepcopy(self).requires_grad_(False)
+
+    def _cells_to_look_at(self) -> Tensor:
+        """All cells at first; later every eighth cell and every fourth occupied one, in turns."""
+        turn = int(self.updates)
+        chosen = torch.zeros_like(self.thickness, dtype=torch.bool).view(-1)
+        if turn < self.settings.full_updates:
+            chosen[:] = True
+        else:
+            chosen[turn % 8 :: 8] = True
+            occupied = (self.thickness.view(-1) >= self.occupied).nonzero()[:, 0]
+            chosen[occupied[turn % 4 :: 4]] = True
+        return chosen.nonzero()[:, 0]
+
+    def _march_settings(self) -> kernels.MarchSettings:
+        return kernels.MarchSettings(
+            self.box.lower, self.box.side, self.step_length, float(self.occupied), self.settings.opaque
+        )

@@ -1,0 +1,84 @@
+"""What a model is to everyone else: rays in, colours out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from nerfcl.cameras import Camera, Rays, camera_rays
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a model sees along P pixels (P = rays / rays per pixel).
+
+    Attributes:
+        rgb: (P, 3) colours on the scene's background, sRGB, about [0, 1].
+        depth: (P,) expected distance to what was hit, world units; the background adds nothing.
+        opacity: (P,) share of light that was stopped, in [0, 1].
+        samples: points at which the field was evaluated, over all rays.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor
+    samples: int
+
+
+class Model(Protocol):
+    """A renderable field. Training, evaluation, teachers and viewers all make the same call."""
+
+    def render(self, rays: Rays, jitter: Tensor | None = None) -> Rendering:
+        """Renders rays; `jitter` (R,) in [0, 1) shifts each ray's samples by that part of a step (0.5 if None)."""
+        ...
+
+    def begin_step(self, step: int, generator: torch.Generator) -> None:
+        """Called before each training step, for what a model keeps beside its parameters."""
+        ...
+
+    def snapshot(self) -> Model:
+        """A frozen copy that renders as the model does now."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is optimised."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Everything that makes the model render as it does."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Takes back what `state_dict` gave."""
+        ...
+
+
+@torch.no_grad()
+def render_image(
+    model: Model, camera: Camera, *, rays_per_pixel: int = 1, pixel_center: float = 0.5, chunk: int = 16_384
+) -> Rendering:
+    """Renders a whole image, at most `chunk` rays at a time.
+
+    Returns:
+        rgb (H, W, 3), depth (H, W) and opacity (H, W).
+
+    Raises:
+        NerfclError: `rays_per_pixel` is no square number.
+    """
+    rays = camera_rays(camera, per_pixel=rays_per_pixel, center=pixel_center)
+    size = max(chunk // rays_per_pixel, 1) * rays_per_pixel
+    parts = [
+        model.render(Rays(rays.origins[i : i + size], rays.directions[i : i + size], rays_per_pixel))
+        for i in range(0, len(rays), size)
+    ]
+    shape = (camera.height, camera.width)
+    return Rendering(
+        torch.cat([part.rgb for part in parts]).view(*shape, 3),
+        torch.cat([part.depth for part in parts]).view(shape),
+        torch.cat([part.opacity for part in parts]).view(shape),
+        sum(part.samples for part in parts),
+    )

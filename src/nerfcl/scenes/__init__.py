@@ -1,0 +1,34 @@
+"""Files on disk -> `Scene`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nerfcl.errors import NerfclError
+from nerfcl.scenes.scene import Box, Scene, Views
+
+__all__ = ["Box", "Scene", "Views", "load_scene"]
+
+
+def load_scene(data: str | Path, size: tuple[int, int] | None = None) -> Scene:
+    """Loads a scene.
+
+    Args:
+        data: "builtin" for the shipped scene, or a folder in Blender layout.
+        size: (width, height) to resize images to; None keeps their size.
+
+    Raises:
+        NerfclError: there is no such scene, or a file of it is missing or damaged.
+    """
+    if size is not None and min(size) < 11:
+        raise NerfclError(f"--img-wh {size[0]} {size[1]}: images must be at least 11 pixels wide and high")
+    if str(data) == "builtin":
+        from nerfcl.scenes.builtin import load_builtin
+
+        return load_builtin(size)
+    root = Path(data).expanduser()
+    if not root.is_dir():
+        raise NerfclError(f"--data {data}: no such folder; name a scene folder in Blender layout, or 'builtin'")
+    from nerfcl.scenes.blender import load_blender
+
+    return load_blender(root, size)

@@ -1,0 +1,127 @@
+"""The Blender layout of the NeRF synthetic set: transforms_{train,val,test}.json beside RGBA PNGs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nerfcl.cameras import focal_from_angle
+from nerfcl.errors import NerfclError
+from nerfcl.scenes.scene import Scene, Views, box_seen_by
+
+_WHITE = (1.0, 1.0, 1.0)
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+def load_blender(root: Path, size: tuple[int, int] | None) -> Scene:
+    """Reads a scene in Blender layout, composited on white.
+
+    Args:
+        root: folder with `transforms_{train,val,test}.json`.
+        size: (width, height) to resize to (LANCZOS); None keeps the files' size.
+
+    Raises:
+        NerfclError: a file is missing, damaged or does not fit the others; names it.
+    """
+    train, val, test = (_load_views(root, split, size) for split in ("train", "val", "test"))
+    box = box_seen_by(train.poses, train.intrinsics, train.width)
+    return Scene(root.resolve().name, train, val, test, _WHITE, box)
+
+
+def _load_views(root: Path, split: str, size: tuple[int, int] | None) -> Views:
+    path = root / f"transforms_{split}.json"
+    description = read_json(path)
+    frames = description.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise NerfclError(f"{path}: has no list 'frames'; is this a scene in Blender layout?")
+    angle = description.get("camera_angle_x")
+    if not isinstance(angle, int | float) or not 0.0 < angle < math.pi:
+        raise NerfclError(f"{path}: 'camera_angle_x' must be an angle between 0 and pi (radians), found {angle!r}")
+    poses = np.stack([read_pose(path, index, frame) for index, frame in enumerate(frames)])
+    files = [_image_file(root, path, index, frame) for index, frame in enumerate(frames)]
+    with open_image(files[0]) as first:
+        original = first.size
+    images = np.stack([_read_on_white(file, original, size) for file in files])
+    height, width = images.shape[1:3]
+    focal = focal_from_angle(angle, width)
+    aspect = (original[0] / original[1]) / (width / height)  # resizing may stretch: fy / fx
+    intrinsics = torch.tensor([focal, focal * aspect, width / 2, height / 2], dtype=torch.float32)
+    return Views(
+        torch.from_numpy(images),
+        torch.from_numpy(poses),
+        intrinsics.repeat(len(frames), 1),
+        tuple(f"{split}/{file.stem}" for file in files),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; errors name the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NerfclError(f"{path}: no such file; --data must name a scene folder or 'builtin'") from None
+    except OSError as error:
+        raise NerfclError(f"{path}: cannot be read ({error.strerror})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NerfclError(f"{path}: is not valid JSON ({error}); restore it from its source") from None
+    if not isinstance(content, dict):
+        raise NerfclError(f"{path}: must hold a JSON object, found a {type(content).__name__}")
+    return content
+
+
+def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
+    """The frame's `transform_matrix` as (4, 4) float32; errors name the file and the frame."""
+    matrix = frame.get("transform_matrix") if isinstance(frame, dict) else None
+    try:
+        pose = np.asarray(matrix, dtype=np.float32)
+    except (TypeError, ValueError):
+        pose = np.empty(0)
+    if pose.shape != (4, 4):
+        raise NerfclError(f"{path}: frame {index} has no 4x4 'transform_matrix'; add it or remove the frame")
+    if not np.isfinite(pose).all():
+        raise NerfclError(f"{path}: frame {index} has NaN or infinity in 'transform_matrix'; mend or remove the frame")
+    if abs(np.linalg.det(pose[:3, :3].astype(np.float64))) < 1e-6:
+        raise NerfclError(f"{path}: frame {index} has a singular 'transform_matrix'; mend or remove the frame")
+    return pose
+
+
+def _image_file(root: Path, path: Path, index: int, frame: Any) -> Path:
+    name = frame.get("file_path")
+    if not isinstance(name, str):
+        raise NerfclError(f"{path}: frame {index} has no 'file_path'; add it or remove the frame")
+    file = root / name
+    return file if file.suffix.lower() in _IMAGE_SUFFIXES else file.with_name(file.name + ".png")
+
+
+def open_image(file: Path) -> Image.Image:
+    """Opens an image; errors name the file."""
+    try:
+        return Image.open(file)
+    except FileNotFoundError:
+        raise NerfclError(f"{file}: no such image; restore it or remove its frame from the json") from None
+    except (OSError, Image.DecompressionBombError) as error:
+        raise NerfclError(f"{file}: is not a readable image ({error}); restore it from its source") from None
+
+
+def _read_on_white(file: Path, original: tuple[int, int], size: tuple[int, int] | None) -> np.ndarray:
+    with open_image(file) as image:
+        if image.size != original:
+            raise NerfclError(
+                f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
+                "all images of a scene must have one size"
+            )
+        try:
+            rgba = image.convert("RGBA")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise NerfclError(f"{file}: is damaged or truncated ({error}); restore it from its source") from None
+    if size is not None and rgba.size != size:
+        rgba = rgba.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(rgba, dtype=np.float32) / 255.0  # (H, W, 4)
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    return np.round((colour * alpha + (1.0 - alpha)) * 255.0).astype(np.uint8)

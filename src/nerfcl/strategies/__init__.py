@@ -1,0 +1,33 @@
+"""How the past is used: one small file each.
+
+A newcomer copies the shortest one, `finetune.py`, and adds one line here: its name and where its class is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nerfcl.errors import NerfclError
+
+if TYPE_CHECKING:
+    from nerfcl.strategies.strategy import Strategy
+
+# Names, not classes: the command line lists them without importing torch.
+STRATEGIES = {
+    "finetune": "nerfcl.strategies.finetune:FineTune",
+    "replay": "nerfcl.strategies.replay:Replay",
+    "joint": "nerfcl.strategies.joint:Joint",
+}
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """The class of the strategy with this name.
+
+    Raises:
+        NerfclError: there is none; lists those there are.
+    """
+    if name not in STRATEGIES:
+        raise NerfclError(f"strategy '{name}' is unknown; strategies are: {', '.join(STRATEGIES)}")
+    module, _, attribute = STRATEGIES[name].partition(":")
+    return getattr(import_module(module), attribute)

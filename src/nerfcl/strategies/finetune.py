@@ -1,0 +1,12 @@
+"""Naive fine-tuning: nothing is kept of the past. The lower bound of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nerfcl.strategies.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class FineTune(Strategy):
+    """Trains on the present only."""

@@ -1,0 +1,32 @@
+"""Joint training: the past is not gone at all. The upper bound of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nerfcl.memory import RayMemory
+from nerfcl.pixels import Pixels
+from nerfcl.strategies.strategy import Strategy
+from nerfcl.streams import Experience
+
+
+@dataclass(frozen=True)
+class Joint(Strategy):
+    """After each experience: a new model, trained on all experiences so far for as many steps as the others had.
+
+    A batch has as many pixels as any strategy's new ones, drawn uniformly from all views so far.
+    """
+
+    from_scratch: ClassVar[bool] = True
+
+    def new_state(self, generator: torch.Generator) -> RayMemory:
+        return RayMemory(None, generator)
+
+    def begin(self, state: RayMemory, experience: Experience) -> None:
+        state.fill(experience.train)
+
+    def batch(self, state: RayMemory, new: Pixels) -> Pixels:
+        return state.draw(len(new)) if state.fills > 1 else new

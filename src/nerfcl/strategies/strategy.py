@@ -1,0 +1,65 @@
+"""The contract of a continual-learning strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nerfcl.pixels import Pixels
+from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.streams import Experience
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How the past is used while learning the present. Every hook is optional; this class is plain fine-tuning.
+
+    A strategy is a frozen dataclass of knobs. What changes while learning is its state, made by `new_state`, handed to
+    every hook, saved in checkpoints through the state's `state_dict()` and `load_state_dict()`, and counted by its
+    `nbytes`. None is a state, too. Until the first experience has ended there is no past: up to there every strategy
+    must train as fine-tuning does, so that comparisons train the first experience once.
+
+    Attributes:
+        needs_boundaries: it must be told where experiences end; streams that do not announce it refuse it.
+        from_scratch: each experience after the first begins with a new model and takes all steps so far.
+    """
+
+    needs_boundaries: ClassVar[bool] = False
+    from_scratch: ClassVar[bool] = False
+
+    def new_state(self, generator: torch.Generator) -> Any:
+        """State before the first experience; randomness comes from `generator`, which belongs to the state."""
+        return None
+
+    def begin(self, state: Any, experience: Experience) -> None:
+        """Before an experience."""
+
+    def batch(self, state: Any, new: Pixels) -> Pixels:
+        """The pixels to train on in this step, from `new` ones of the present (B of them) and what was kept."""
+        return new
+
+    def loss(self, state: Any, rendering: Rendering, batch: Pixels) -> Tensor:
+        """Scalar loss of a rendered batch."""
+        return colour_loss(rendering.rgb, batch)
+
+    def after_backward(self, state: Any, model: Model) -> None:
+        """Between the backward pass and the optimiser's step: gradients may be changed here."""
+
+    def end(self, state: Any, experience: Experience, model: Model) -> None:
+        """After an experience: what is to be kept of it must be taken now."""
+
+
+def colour_loss(rgb: Tensor, batch: Pixels) -> Tensor:
+    """Mean squared error over new pixels plus, where there are any, mean squared error over old ones.
+
+    Args:
+        rgb: (B, 3) rendered colours.
+        batch: the pixels they belong to.
+    """
+    error = (rgb - batch.colours.to(rgb.device)).square()
+    if batch.new in (0, len(batch)):
+        return error.mean()
+    return error[: batch.new].mean() + error[batch.new :].mean()
