@@ -67,15 +67,16 @@ class RayMemory:
     def draw(self, count: int) -> Pixels:
         """`count` rays, uniformly at random with replacement; the memory must not be empty."""
         chosen = torch.randint(len(self), (count,), generator=self.generator)
-        frames, pixels = self._frames[chosen].long(), self._pixels[chosen].long()
-        poses = torch.eye(4).repeat(count, 1, 1)
-        poses[:, :3] = self._poses[frames]
+        frames = self._frames.index_select(0, chosen)
+        pixels = self._pixels.index_select(0, chosen).long()
+        top = self._poses.index_select(0, frames)  # (count, 3, 4)
+        bottom = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(count, 1, 4)
         return Pixels(
-            poses,
-            self._intrinsics[frames],
+            torch.cat([top, bottom], 1),
+            self._intrinsics.index_select(0, frames),
             pixels % self.width,
             pixels // self.width,
-            self._colours[chosen].float() / 255.0,
+            self._colours.index_select(0, chosen).float() / 255.0,
             new=0,
         )
 

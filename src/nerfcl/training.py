@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +16,11 @@ from nerfcl.errors import NerfclError
 from nerfcl.evaluation import EvaluationSettings, evaluate, render_uint8
 from nerfcl.optimisation import Adam, warm_cosine
 from nerfcl.pixels import draw_pixels
+from nerfcl.randomness import seeded
 from nerfcl.rendering.rendering import Model
 from nerfcl.scenes.scene import Views
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams import Stream
+from nerfcl.streams import Experience, Stream
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,27 @@ class Learner:
     """Everything that changes while learning.
 
     Attributes:
-        model: what is learned.
         strategy: how the past is used.
+        new_model: makes an untrained model.
+        seed: of everything random; the same seed gives the same result on the same machine.
+        model: what is learned.
         state: the strategy's state.
         history: what is known of the run so far.
         done: experiences that are over.
     """
 
-    model: Model
     strategy: Strategy
+    new_model: Callable[[], Model]
+    seed: int
+    model: Model
     state: Any
     history: History = field(default_factory=History)
     done: int = 0
+
+
+def new_learner(strategy: Strategy, new_model: Callable[[], Model], seed: int) -> Learner:
+    """A learner that has not learned anything yet."""
+    return Learner(strategy, new_model, seed, new_model(), strategy.new_state(seeded(seed, "strategy")))
 
 
 @dataclass(frozen=True)
@@ -143,21 +152,19 @@ class Observer(Protocol):
 def learn(
     stream: Stream,
     learner: Learner,
-    new_model: Callable[[], Model],
     settings: TrainingSettings,
-    *,
-    seed: int,
     observers: Sequence[Observer] = (),
+    *,
+    until: int | None = None,
 ) -> History:
     """Learns the experiences of a stream that are not done yet, one after the other.
 
     Args:
         stream: what there is to learn.
         learner: where it stands; changed.
-        new_model: makes an untrained model, for strategies that begin from scratch.
         settings: how long and how fast.
-        seed: of everything random; the same seed gives the same result on the same machine.
         observers: who watches.
+        until: stop when so many experiences are done; None goes on to the end.
 
     Returns:
         The learner's history.
@@ -166,21 +173,21 @@ def learn(
         NerfclError: strategy, stream and settings do not fit together, or the loss is no longer finite.
     """
     check(stream, learner.strategy, settings)
+    until = len(stream) if until is None else until
     strategy, state, history = learner.strategy, learner.state, learner.history
     pixels_a_step = settings.rays // settings.rays_per_pixel
-    last_step = history.steps + sum(steps_of(strategy, i, settings) for i in range(learner.done, len(stream)))
+    last_step = history.steps + sum(steps_of(strategy, i, settings) for i in range(learner.done, until))
 
-    for index in range(learner.done, len(stream)):
+    for index in range(learner.done, until):
         experience, steps = stream[index], steps_of(strategy, index, settings)
         if strategy.from_scratch and index:
-            learner.model = new_model()
+            learner.model = learner.new_model()
         model = learner.model
         optimiser = Adam(model.parameters())
-        generator = seeded(seed, f"experience {index}")
+        generator = seeded(learner.seed, f"experience {index}")
         strategy.begin(state, experience)
 
         for step in range(steps):
-            _look_if_due(learner, stream, settings, index, step, steps, observers)
             started = time.perf_counter()
             rate = warm_cosine(step, steps, settings.learning_rate, settings.warm_up, settings.final_rate)
             model.begin_step(step, generator)
@@ -203,28 +210,30 @@ def learn(
             )
             for observer in observers:
                 observer.stepped(report)
+            _look_if_due(learner, stream, settings, index, step + 1, steps, observers)
 
-        close_experience(learner, stream, settings)
-        _look_if_due(learner, stream, settings, index, steps, steps, observers)
+        _close_experience(learner, stream, settings)
         for observer in observers:
             observer.finished(learner)
     return history
 
 
-def close_experience(learner: Learner, stream: Stream, settings: TrainingSettings) -> None:
+def _close_experience(learner: Learner, stream: Stream, settings: TrainingSettings) -> None:
     """Lets the strategy keep what it wants of the experience that was just learned, and scores the model."""
-    learner.strategy.end(learner.state, stream[learner.done], learner.model)
-    learner.history.memory_bytes = 0 if learner.state is None else learner.state.nbytes
+    _keep(learner, stream[learner.done])
     _score(learner, stream, settings)
     learner.done += 1
 
 
 def take_over_first(learner: Learner, shared: Learner, stream: Stream) -> None:
     """Gives a new learner the first experience as another one learned it; until it ends, all strategies are alike."""
-    first = stream[0]
     learner.model, learner.history, learner.done = shared.model, shared.history, 1
-    learner.strategy.begin(learner.state, first)
-    learner.strategy.end(learner.state, first, learner.model)
+    learner.strategy.begin(learner.state, stream[0])
+    _keep(learner, stream[0])
+
+
+def _keep(learner: Learner, experience: Experience) -> None:
+    learner.strategy.end(learner.state, experience, learner.model)
     learner.history.memory_bytes = 0 if learner.state is None else learner.state.nbytes
 
 
@@ -256,12 +265,6 @@ def check(stream: Stream, strategy: Strategy, settings: TrainingSettings) -> Non
 def steps_of(strategy: Strategy, index: int, settings: TrainingSettings) -> int:
     """Training steps for experience `index`: all steps so far where a strategy begins from scratch."""
     return settings.steps * (index + 1 if strategy.from_scratch else 1)
-
-
-def seeded(seed: int, purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that strategies do not disturb each other's draws."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def _read_loss(loss: torch.Tensor, step: int, settings: TrainingSettings) -> float | None:

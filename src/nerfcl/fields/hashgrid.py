@@ -25,6 +25,8 @@ class HashGridSettings:
         table_size: most entries of one level, a power of two; levels that do not fit are hashed.
         width: width of the networks' hidden layers.
         geometry_features: features that the density network hands to the colour network.
+        log_density: logarithm of the density (per world unit) that an untrained field has about everywhere; a thin
+            fog lets gradients reach every depth, and little of it has to be cleared away.
     """
 
     coarsest: int = 16
@@ -33,6 +35,7 @@ class HashGridSettings:
     table_size: int = 2**19
     width: int = 32
     geometry_features: int = 16
+    log_density: float = -2.0
 
 
 class HashGridField(nn.Module):
@@ -48,6 +51,7 @@ class HashGridField(nn.Module):
         self.levels = kernels.geometric_levels(
             settings.coarsest, settings.finest, settings.levels, settings.table_size
         )
+        self.log_density = settings.log_density
         width, features = settings.width, settings.geometry_features
         table = torch.rand(self.levels.entries, kernels.GridLevels.FEATURES, generator=generator)
         self.table = nn.Parameter((table * 2.0 - 1.0) * 1e-2)
@@ -64,7 +68,8 @@ class HashGridField(nn.Module):
             density (N,) per world unit, and features (N, G).
         """
         features = kernels.mlp(kernels.encode(positions, self.table, self.levels), *self.density_network)  # (N, G)
-        return torch.exp(features[:, 0].clamp(max=_LARGEST_LOG_DENSITY)), features
+        log_density = (features[:, 0] + self.log_density).clamp(max=_LARGEST_LOG_DENSITY)
+        return torch.exp(log_density), features
 
     def colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
         """Colour of the points that `geometry` gave the features of.

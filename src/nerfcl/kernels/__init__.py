@@ -5,6 +5,7 @@ The tensors pick the twin; nobody else asks which one runs. `reference.py` docum
 
 from __future__ import annotations
 
+import time
 from types import ModuleType
 
 import torch
@@ -18,6 +19,7 @@ __all__ = [
     "MarchSettings",
     "accumulate",
     "adam",
+    "compile_kernels",
     "composite_weights",
     "encode",
     "geometric_levels",
@@ -67,3 +69,26 @@ def _twin(tensor: Tensor) -> ModuleType:
 
         return cpu
     return reference
+
+
+def compile_kernels() -> float:
+    """Compiles the CPU kernels on tiny inputs, or loads them from numba's cache.
+
+    Returns:
+        Seconds that it took.
+    """
+    started = time.perf_counter()
+    levels = geometric_levels(2, 4, 2, 64)
+    table = torch.zeros(levels.entries, GridLevels.FEATURES, requires_grad=True)
+    positions, distances, offsets = march(
+        torch.tensor([[0.5, 0.5, -1.0]]),
+        torch.tensor([[0.0, 0.0, 1.0]]),
+        torch.ones(2, 2, 2),
+        torch.zeros(1),
+        MarchSettings((0.0, 0.0, 0.0), 1.0, 0.25, 0.5),
+    )
+    features = encode(positions, table, levels)
+    weights = composite_weights(features[:, 0].exp(), 0.25, offsets, 1e-3)
+    accumulate(weights, torch.stack([distances, features[:, 1]], -1), offsets).sum().backward()
+    adam(table, torch.ones_like(table), torch.zeros_like(table), torch.zeros_like(table), 1, 0.1, (0.9, 0.99), 1e-15)
+    return time.perf_counter() - started

@@ -37,12 +37,14 @@ def march(
     origin, direction = origins.numpy(), directions.numpy()
     corner = np.asarray(settings.lower, dtype=np.float32)
     side, step = np.float32(settings.side), np.float32(settings.step)
-    limits = (np.float32(settings.occupied), np.float32(settings.opaque))
     first = np.empty(rays, np.float32)
     # Which steps are kept is written down, not found again: rounding may not differ between two passes.
     hits = np.empty((rays, settings.longest), np.int16)
     offsets = np.zeros(rays + 1, np.int64)
-    _find_hits(origin, direction, thickness.numpy(), *limits, corner, side, step, jitter.numpy(), first, hits, offsets)
+    _find_hits(
+        origin, direction, thickness.numpy(), np.float32(settings.occupied), corner, side, step, jitter.numpy(), first,
+        hits, offsets,
+    )  # fmt: skip
     np.cumsum(offsets, out=offsets)
     positions, distances = torch.empty(int(offsets[-1]), 3), torch.empty(int(offsets[-1]))
     _place_hits(origin, direction, corner, side, step, first, hits, offsets, positions.numpy(), distances.numpy())
@@ -50,9 +52,7 @@ def march(
 
 
 @njit(**_OPTIONS)
-def _find_hits(
-    origins, directions, thickness, occupied, opaque, corner, side, step, jitter, first, hits, counts
-):  # fmt: skip
+def _find_hits(origins, directions, thickness, occupied, corner, side, step, jitter, first, hits, counts):
     cells = thickness.shape[0]
     scale = np.float32(cells) / side
     for r in prange(origins.shape[0]):
@@ -77,18 +77,12 @@ def _find_hits(
         dy = directions[r, 1] * step * scale
         dz = directions[r, 2] * step * scale
         count = 0
-        so_far = np.float32(0.0)
         for k in range(steps):
             x = min(max(np.int32(x0 + k * dx), 0), cells - 1)
             y = min(max(np.int32(y0 + k * dy), 0), cells - 1)
             z = min(max(np.int32(z0 + k * dz), 0), cells - 1)
-            found = thickness[x, y, z]
-            if found >= occupied:
-                if so_far > opaque:
-                    break
-                so_far += found
-                hits[r, count] = k
-                count += 1
+            hits[r, count] = k
+            count += thickness[x, y, z] >= occupied
         counts[r + 1] = count
 
 

@@ -63,14 +63,12 @@ class MarchSettings:
         side: edge length of the cube, world units.
         step: distance between samples, world units.
         occupied: cells whose optical thickness is at least this are sampled.
-        opaque: a ray ends when the thickness of the cells of its samples so far exceeds this; infinity never ends it.
     """
 
     lower: tuple[float, float, float]
     side: float
     step: float
     occupied: float
-    opaque: float
 
     @property
     def longest(self) -> int:

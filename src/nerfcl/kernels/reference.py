@@ -43,11 +43,7 @@ def march(
     points = (origins[:, None] + distances[..., None] * directions[:, None] - corner) / side  # (R, K, 3)
     cells = thickness.shape[0]
     x, y, z = (points * cells).long().clamp(0, cells - 1).unbind(-1)
-    inside = distances < last[:, None]
-    found = thickness[x, y, z]
-    hit = inside & (found >= settings.occupied)
-    so_far = torch.where(hit, found, torch.zeros_like(found)).cumsum(-1)
-    hit &= so_far - found <= settings.opaque
+    hit = (distances < last[:, None]) & (thickness[x, y, z] >= settings.occupied)
     offsets = torch.cat([hit.new_zeros(1, dtype=torch.long), hit.sum(-1).cumsum(0)])
     return points[hit], distances[hit], offsets
 

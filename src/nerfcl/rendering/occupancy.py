@@ -23,7 +23,6 @@ class OccupancySettings:
         cells: cells of the occupancy grid along each axis.
         steps: samples across the box, edge to edge.
         occupied: cells through which a step has at least this optical thickness (or the mean, if smaller) are sampled.
-        opaque: rays end behind cells of this optical thickness.
         least_light: samples that less light than this reaches are not seen.
         update_every: training steps between updates of the grid.
         decay: factor on a cell's thickness at each update; larger new values replace it.
@@ -33,7 +32,6 @@ class OccupancySettings:
     cells: int = 64
     steps: int = 128
     occupied: float = 0.02
-    opaque: float = 10.0
     least_light: float = 1e-3
     update_every: int = 16
     decay: float = 0.9
@@ -125,6 +123,4 @@ class OccupancyModel(nn.Module):
         return chosen.nonzero()[:, 0]
 
     def _march_settings(self) -> kernels.MarchSettings:
-        return kernels.MarchSettings(
-            self.box.lower, self.box.side, self.step_length, float(self.occupied), self.settings.opaque
-        )
+        return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, float(self.occupied))

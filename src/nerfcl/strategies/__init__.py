@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STRATEGIES = {
     "finetune": "nerfcl.strategies.finetune:FineTune",
     "replay": "nerfcl.strategies.replay:Replay",
+    "replay-all": "nerfcl.strategies.replay:ReplayAll",
     "joint": "nerfcl.strategies.joint:Joint",
 }
 

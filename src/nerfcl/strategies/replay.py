@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -31,3 +31,10 @@ class Replay(Strategy):
 
     def end(self, state: RayMemory, experience: Experience, model: Model) -> None:
         state.fill(experience.train)
+
+
+@dataclass(frozen=True)
+class ReplayAll(Replay):
+    """Replay with unlimited memory: every ray of the past."""
+
+    memory_rays: int | None = field(default=None, init=False)

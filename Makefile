@@ -1,0 +1,49 @@
+# make demo: forgetting and its cure on the built-in scene.  make test: what CI runs.  make bench: speed, as ratios.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+
+# Where the user's own torch sees a GPU it is kept: the environment shares it, and no version is forced on it.
+OWN_TORCH := $(shell $(PYTHON) -c "import torch; print('yes' if torch.cuda.is_available() else '')" 2>/dev/null)
+
+.PHONY: install demo test lint types floors unit bench clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+ifeq ($(OWN_TORCH),yes)
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+else
+	$(PYTHON) -m venv $(VENV)
+	cp constraints.txt $(VENV)/constraints.txt
+endif
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/nerfcl compare --data builtin --strategies finetune replay joint --out outputs/demo
+
+test: lint types floors unit
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/pyright
+
+floors: install
+	$(BIN)/lint-imports
+
+# Each worker computes on one thread: two pools on two cores would only wait for each other.
+unit: install
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
+bench: install
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) outputs .pytest_cache .hypothesis .ruff_cache

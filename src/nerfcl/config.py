@@ -1,0 +1,101 @@
+"""What the commands can be told: frozen dataclasses whose field docstrings are the manual.
+
+No heavy import here, so that `nerfcl --help` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from nerfcl.strategies import STRATEGIES
+
+_STRATEGY_NAMES = ", ".join(STRATEGIES)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every training run is told."""
+
+    data: str = "builtin"
+    """Scene: "builtin" (the shipped truck) or a folder in Blender layout."""
+    img_wh: tuple[int, int] = (64, 64)
+    """Width and height that images are resized to (LANCZOS)."""
+    tasks: tuple[str, ...] = ("right", "left")
+    """Tasks in order: right and left (side of the camera: world x > 0 is right), sectors:N (azimuth), or all."""
+    steps: int = 1500
+    """Training steps per task."""
+    rays: int = 1024
+    """New rays a step."""
+    rays_per_pixel: int = 1
+    """Rays averaged over each pixel's area in training and evaluation: 1, 4, 9, ... With more than one, --rays counts
+    rays, not pixels."""
+    memory_rays: int = 20_480
+    """Capacity of the memory of strategies that store rays."""
+    learning_rate: float = 2e-2
+    """Peak learning rate; it rises over the first steps of a task and falls along half a cosine."""
+    finest: int | None = None
+    """Cells of the finest grid level along each axis; by default the image's width: one cell a pixel's footprint."""
+    width: int = 32
+    """Width of the field's two small networks."""
+    pixel_center: float = 0.5
+    """Where a pixel's centre lies: 0.5 is right, 0.0 reproduces the reference project's rays through corners."""
+    evaluate_every: int = 125
+    """Steps between evaluations on a few validation views within a task."""
+    evaluate_views: int = 4
+    """Validation views of each task that these look at."""
+    frame_every: int = 25
+    """Steps between frames of the GIF."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, or auto (cuda where there is one)."""
+
+
+@dataclass(frozen=True)
+class Run(Common):
+    """Trains one strategy over one stream, and shows what was forgotten."""
+
+    strategy: Annotated[str, tyro.conf.arg(help=f"How the past is used: {_STRATEGY_NAMES}.")] = "replay"
+    seed: int = 0
+    """Seed of everything random."""
+    out: Path | None = None
+    """Folder for results; a run that was stopped goes on from its last finished task. Default: outputs/STRATEGY."""
+
+
+@dataclass(frozen=True)
+class Compare(Common):
+    """Trains several strategies side by side, on the same first task, and prints one table."""
+
+    strategies: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Rows of the table: {_STRATEGY_NAMES}.")] = (
+        "finetune",
+        "replay",
+        "joint",
+    )
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; several give mean and standard deviation."""
+    out: Path = Path("outputs/compare")
+    """Folder for results; a comparison that was stopped goes on where it was."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Renders views with a checkpoint, scores them and saves the pictures."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A .pt file that a run wrote."""
+    data: str = "builtin"
+    """Scene: "builtin" or a folder in Blender layout."""
+    img_wh: tuple[int, int] | None = None
+    """Width and height to render; by default those of the run."""
+    split: str = "test"
+    """Which views: train, val or test."""
+    view: str = "all"
+    """Views of which task: right, left, all, or "sector K/N"."""
+    rays_per_pixel: int | None = None
+    """Rays averaged over each pixel's area: 1, 4, 9, ...; by default those of the run."""
+    out: Path | None = None
+    """Folder for the pictures and scores.json. Default: eval/SPLIT-VIEW beside the checkpoint's folder."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, or auto (cuda where there is one)."""

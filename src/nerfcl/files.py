@@ -1,0 +1,48 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nerfcl.errors import NerfclError
+
+
+@contextmanager
+def written_aside(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with the same suffix; renamed to `path` on success, removed on failure.
+
+    The folder is made where it is missing.
+
+    Raises:
+        NerfclError: the file cannot be written; names it.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise NerfclError(f"{path}: cannot be written ({reason}); check the folder and the space left on it") from error
+    finally:
+        if aside.is_file():
+            aside.unlink()
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Writes a value as indented JSON with a newline at the end.
+
+    Raises:
+        NerfclError: the file cannot be written, or the value holds NaN, infinity or something that is no JSON.
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise NerfclError(f"{path}: not written, its content is no JSON ({error})") from error
+    with written_aside(path) as aside:
+        aside.write_text(text + "\n", encoding="utf-8")

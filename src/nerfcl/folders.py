@@ -1,0 +1,46 @@
+"""Output folders: each holds one run, and what it was configured with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nerfcl.errors import NerfclError
+from nerfcl.files import write_json
+
+CONFIG = "config.json"
+
+
+def claim_folder(folder: Path, settings: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Makes a folder for a run, or finds that it holds this very run already.
+
+    Args:
+        folder: where results are to go.
+        settings: what decides the results; two runs with equal settings are the same run.
+        about: what else config.json shall tell.
+
+    Returns:
+        Whether the folder held this run already.
+
+    Raises:
+        NerfclError: the folder holds something else, or cannot be written.
+    """
+    settings = json.loads(json.dumps(settings))
+    config = folder / CONFIG
+    if config.is_file():
+        try:
+            held = json.loads(config.read_text(encoding="utf-8"))["settings"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise NerfclError(f"{config}: cannot be read; choose another --out, or remove the folder") from None
+        if held == settings:
+            return True
+        names = [name for name in {**held, **settings} if held.get(name) != settings.get(name)]
+        raise NerfclError(
+            f"--out {folder}: holds another run (it differs in {', '.join(sorted(names))}); "
+            "choose another --out, or remove the folder"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NerfclError(f"--out {folder}: exists and is not a run's folder; choose another --out")
+    write_json(config, {"settings": settings, **about})
+    return False

@@ -1,0 +1,155 @@
+"""One old view while training goes on, as an animated GIF."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nerfcl.files import written_aside
+from nerfcl.metrics import psnr
+from nerfcl.reports.style import COLOURS, INK
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST_FRAMES = 90
+MOST_BYTES = 2_000_000
+PANEL = 256  # pixels high, about
+PLAY_SECONDS = 5.5
+HOLD_SECONDS = 1.5
+
+TRACK = "#e4e4e4"
+_OWN_COLOURS = ("#ffffff", INK, TRACK, *COLOURS)
+_MARGIN, _HEADER, _CAPTION, _TIMELINE = 12, 34, 26, 22
+
+
+def forgetting_gif(
+    path: str | Path, frames: Sequence[tuple[float, np.ndarray]], truth: np.ndarray, tasks: Sequence[str], steps: int
+) -> None:
+    """Writes truth and rendering side by side while training goes on, about seven seconds long.
+
+    Args:
+        path: the GIF.
+        frames: (tasks so far as a fraction, (H, W, 3) uint8 rendering), in order; at least one.
+        truth: (H, W, 3) uint8.
+        tasks: their names.
+        steps: training steps per task.
+    """
+    indices = _tasks_of([x for x, _ in frames])
+    data = b""
+    for most_frames, colours in ((MOST_FRAMES, 256), (MOST_FRAMES, 96), (60, 64), (40, 32)):
+        chosen = evenly(len(frames), most_frames)
+        pages = [_page(*frames[k], truth, tasks, indices[k], steps) for k in chosen]
+        data = _encode(pages, colours)
+        if len(data) <= MOST_BYTES:
+            break
+    with written_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` positions of `count`, evenly spread, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return [round(k * (count - 1) / (most - 1)) for k in range(most)]
+
+
+def _tasks_of(xs: Sequence[float]) -> list[int]:
+    """The task that each frame was trained on last. At a switch there are two frames: the first ends the old task."""
+    tasks = []
+    for k, x in enumerate(xs):
+        begins = k == 0 or xs[k - 1] == x
+        tasks.append(int(x) if begins or x % 1.0 else int(x) - 1)
+    return tasks
+
+
+def _encode(pages: Sequence[Image], colours: int) -> bytes:
+    """All frames with one palette, from a sample of them: nothing flickers, and what stays the same costs nothing."""
+    from PIL import Image, ImageColor
+
+    sample = [pages[k] for k in evenly(len(pages), 9)]
+    width, height = pages[0].size
+    sheet = Image.new("RGB", (width, height * len(sample)))
+    for k, page in enumerate(sample):
+        sheet.paste(page, (0, k * height))
+    own = [channel for colour in _OWN_COLOURS for channel in ImageColor.getrgb(colour)]
+    adapted = sheet.quantize(colours - len(_OWN_COLOURS), method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(own + adapted)
+    flat = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
+    each = round(min(500.0, max(20.0, PLAY_SECONDS * 1000.0 / max(1, len(flat) - 1))) / 10.0) * 10
+    durations = [each] * (len(flat) - 1) + [round(HOLD_SECONDS * 1000.0)]
+    buffer = io.BytesIO()
+    flat[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=flat[1:],
+        duration=durations,
+        loop=0,
+        optimize=True,
+        disposal=1,
+    )
+    return buffer.getvalue()
+
+
+def _page(x: float, frame: np.ndarray, truth: np.ndarray, tasks: Sequence[str], task: int, steps: int) -> Image:
+    """One frame: header, truth and rendering, captions, timeline."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    left, right = _scaled(truth), _scaled(frame)
+    width = max(2 * left.width + 3 * _MARGIN, 400)
+    gap = (width - 2 * left.width) // 3
+    at = (gap, 2 * gap + left.width)
+    bottom = _HEADER + left.height
+    page = Image.new("RGB", (width, bottom + _CAPTION + _TIMELINE), "white")
+    draw = ImageDraw.Draw(page)
+    large, small = ImageFont.load_default(17), ImageFont.load_default(15)
+
+    task = min(task, len(tasks) - 1)
+    colour = COLOURS[task % len(COLOURS)]
+    draw.rectangle((gap, 11, gap + 11, 22), fill=colour)
+    draw.text((gap + 19, 17), f"training on {tasks[task]}", fill=INK, font=large, anchor="lm")
+    draw.text((width - gap, 17), f"step {round(x * steps):,}", fill=INK, font=large, anchor="rm")
+    page.paste(left, (at[0], _HEADER))
+    page.paste(right, (at[1], _HEADER))
+    for x0 in at:
+        draw.rectangle((x0 - 1, _HEADER - 1, x0 + left.width, bottom), outline=TRACK)
+    score = psnr(frame, truth)
+    decibels = "infinite" if score == math.inf else f"{score:.1f} dB"
+    middle = bottom + _CAPTION // 2 + 1
+    draw.text((at[0] + left.width // 2, middle), "truth", fill=INK, font=small, anchor="mm")
+    draw.text((at[1] + left.width // 2, middle), f"PSNR {decibels}", fill=INK, font=small, anchor="mm")
+    _draw_timeline(page, x, len(tasks), gap, bottom + _CAPTION + 5)
+    return page
+
+
+def _draw_timeline(page: Image, x: float, count: int, gap: int, top: int) -> None:
+    """A bar with a stretch per task, filled as far as training has come."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(page)
+    length = page.width - 2 * gap
+    for i in range(count):
+        begin, end = gap + round(length * i / count), gap + round(length * (i + 1) / count) - 3
+        draw.rectangle((begin, top, end, top + 6), fill=TRACK)
+        done = min(max(x - i, 0.0), 1.0)
+        if done > 0.0:
+            draw.rectangle((begin, top, begin + round((end - begin) * done), top + 6), fill=COLOURS[i % len(COLOURS)])
+
+
+def _scaled(image: np.ndarray) -> Image:
+    """The image about `PANEL` pixels high, by a whole factor so that every pixel stays square and sharp."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    factor = max(1, round(PANEL / picture.height))
+    if factor > 1:
+        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    shrink = max(1, round(picture.height / PANEL))
+    return picture.reduce(shrink) if shrink > 1 else picture

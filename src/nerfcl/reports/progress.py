@@ -1,0 +1,147 @@
+"""How far a run has come: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nerfcl.reports.style import decibels
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nerfcl.training import History, Learner, StepReport
+
+BAR_EVERY = 0.15  # seconds; redrawing takes some milliseconds
+LINE_EVERY = 5.0
+
+
+class ProgressBar:
+    """Shows step, loss, PSNR and time left of one run: an observer and a context manager.
+
+    Args:
+        label: what runs, usually the strategy's name.
+        tasks: the stream's tasks, to show the validation PSNR of the present one.
+        console: where to; standard error when None.
+    """
+
+    def __init__(self, label: str, tasks: Sequence[str] = (), console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self._label, self._tasks = label, list(tasks)
+        self._console = console or Console(stderr=True)
+        self._look: list[float] = []
+        self._loss: float | None = None
+        self._due = 0.0
+        self._first: tuple[int, float] | None = None  # step and time of the first report
+        self._began = time.perf_counter()
+        self._bar = _make_bar(self._console) if self._console.is_terminal else None
+        self._row = None
+
+    def __enter__(self) -> ProgressBar:
+        self._began = time.perf_counter()
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.stop()
+
+    def stepped(self, report: StepReport) -> None:
+        """After every training step."""
+        if report.loss is not None:
+            self._loss = report.loss
+        now = time.perf_counter()
+        first = self._first is None
+        if first:
+            self._first = (report.step, now)
+        last = report.step >= report.last_step
+        if not (now >= self._due or first or last):
+            return
+        self._due = now + (LINE_EVERY if self._bar is None else BAR_EVERY)
+        if self._bar is None:
+            self._print_line(report, now, last)
+        else:
+            self._draw(report, now)
+
+    def looked(self, history: History) -> None:
+        """After the curve or the frames got longer."""
+        if history.curve:
+            self._look = history.curve[-1][1]
+
+    def finished(self, learner: Learner) -> None:
+        """After an experience was learned and scored."""
+
+    def _psnr(self, task: str) -> str:
+        where = self._tasks.index(task) if task in self._tasks else -1
+        return decibels(self._look[where], 1) if 0 <= where < len(self._look) else "–"
+
+    def _seconds_left(self, report: StepReport, now: float) -> float | None:
+        assert self._first is not None
+        steps, seconds = report.step - self._first[0], now - self._first[1]
+        return seconds / steps * (report.last_step - report.step) if steps else None
+
+    def _print_line(self, report: StepReport, now: float, last: bool) -> None:
+        parts = [self._label, report.task, f"step {report.step}/{report.last_step}"]
+        parts.append(f"loss {_loss(self._loss)}")
+        parts.append(f"PSNR {self._psnr(report.task)} dB")
+        left = self._seconds_left(report, now)
+        if last:
+            parts.append(f"took {duration(now - self._began)}")
+        elif left is not None:
+            parts.append(f"{duration(left)} left")
+        self._console.print(" · ".join(parts), markup=False, highlight=False, soft_wrap=True)
+
+    def _draw(self, report: StepReport, now: float) -> None:
+        assert self._bar is not None
+        left = self._seconds_left(report, now)
+        texts: dict[str, Any] = {
+            "what": f"{self._label} · {report.task}",
+            "loss": _loss(self._loss),
+            "psnr": self._psnr(report.task),
+            "spent": duration(now - self._began),
+            "left": "–" if left is None else duration(left),
+        }
+        if self._row is None:
+            self._row = self._bar.add_task("", total=report.last_step, **texts)
+        self._bar.update(self._row, total=report.last_step, completed=report.step, **texts)
+        self._bar.refresh()
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "12 s", "3 min 05 s", "1 h 02 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.5f}"
+
+
+def _make_bar(console: Console):
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    # Redrawn by `stepped`: rich's own thread would take turns from the training's.
+    return Progress(
+        TextColumn("{task.fields[what]}", style="bold", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}", table_column=Column(no_wrap=True)),
+        TextColumn("loss {task.fields[loss]}", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn("PSNR {task.fields[psnr]} dB", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[spent]}, {task.fields[left]} left", markup=False, table_column=Column(no_wrap=True)),
+        console=console,
+        auto_refresh=False,
+        expand=True,
+    )

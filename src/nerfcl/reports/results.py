@@ -1,0 +1,70 @@
+"""A run's history -> the figures that are written down and compared."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from nerfcl.forgetting import average, backward_transfer, forgetting
+from nerfcl.reports.tables import ComparisonRow
+from nerfcl.streams import Stream
+from nerfcl.training import History
+
+
+def results_of(history: History, stream: Stream, strategy: str, seed: int, steps: int) -> dict[str, Any]:
+    """What `results.json` holds of one run.
+
+    Args:
+        history: of the finished run.
+        stream: what was learned.
+        strategy: its name.
+        seed: of the run.
+        steps: training steps per task.
+    """
+    return {
+        "strategy": strategy,
+        "tasks": [experience.name for experience in stream],
+        "seed": seed,
+        "steps": steps,
+        "total_steps": history.steps,
+        "seconds": {
+            "training": history.training,
+            "evaluation": history.evaluation,
+            "compilation": history.compilation,
+        },
+        "R": history.R,
+        "average": average(history.R),
+        "backward_transfer": backward_transfer(history.R),
+        "forgetting": forgetting(history.R),
+        "memory_bytes": history.memory_bytes,
+        "views": [
+            {
+                "task": experience.name,
+                "name": name,
+                "psnr": [row[j][v] for row in history.psnr],
+                "ssim": [row[j][v] for row in history.ssim],
+            }
+            for j, experience in enumerate(stream)
+            for v, name in enumerate(experience.test.names)
+        ],
+    }
+
+
+def comparison_row(strategy: str, results: Sequence[dict[str, Any]]) -> ComparisonRow:
+    """One strategy's row of a comparison: mean and standard deviation (n - 1) over the results of several seeds."""
+    finals = list(zip(*(result["R"][-1] for result in results), strict=True))
+    drops = [result["R"][-1][0] - result["R"][0][0] for result in results]
+    return ComparisonRow(
+        strategy=strategy,
+        final=[statistics.fmean(values) for values in finals],
+        final_std=[_deviation(values) for values in finals],
+        drop=statistics.fmean(drops),
+        drop_std=_deviation(drops),
+        seconds=statistics.fmean(result["seconds"]["training"] for result in results),
+        memory_bytes=statistics.fmean(result["memory_bytes"] for result in results),
+    )
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

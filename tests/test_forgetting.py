@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from nerfcl.forgetting import average, backward_transfer, forgetting
+
+
+def test_two_tasks_by_hand() -> None:
+    # The first task falls from 30 to 24 while the second is learned to 28.
+    R = [[30.0, 10.0], [24.0, 28.0]]
+    assert average(R) == 26.0
+    assert backward_transfer(R) == -6.0
+    assert forgetting(R) == 6.0
+
+
+def test_two_tasks_where_the_first_gains() -> None:
+    R = [[30.0, 10.0], [31.5, 28.5]]
+    assert average(R) == 30.0
+    assert backward_transfer(R) == 1.5
+    assert forgetting(R) == -1.5  # not clamped, and the row after the last task is not among the best before
+
+
+def test_three_tasks_where_the_best_is_not_the_diagonal() -> None:
+    # Task 0 is best after task 1 (33), task 1 before it was ever trained (29 after task 0).
+    R = [[30.0, 29.0, 5.0], [33.0, 27.0, 11.0], [25.0, 21.0, 32.0]]
+    assert average(R) == pytest.approx(26.0)  # (25 + 21 + 32) / 3
+    assert backward_transfer(R) == pytest.approx(-5.5)  # ((25 - 30) + (21 - 27)) / 2
+    assert forgetting(R) == pytest.approx(8.0)  # ((33 - 25) + (29 - 21)) / 2
+
+
+def test_single_task_forgets_nothing() -> None:
+    assert average([[31.0]]) == 31.0
+    assert backward_transfer([[31.0]]) == 0.0
+    assert forgetting([[31.0]]) == 0.0
+
+
+def test_stream_that_is_not_over_counts_the_tasks_learned_so_far() -> None:
+    R = [[30.0, 20.0, 10.0], [28.0, 31.0, 13.0]]
+    assert average(R) == pytest.approx(24.0)
+    assert backward_transfer(R) == -2.0
+    assert forgetting(R) == 2.0
