@@ -52,13 +52,11 @@ def picture_of_ball(pose: torch.Tensor) -> np.ndarray:
     return (colours.clamp(0.0, 1.0) * 255.0).round().byte().view(TINY_SIZE, TINY_SIZE, 4).numpy()
 
 
-@pytest.fixture
-def tiny_scene_folder(tmp_path: Path) -> Path:
-    """A scene in Blender layout, 16x16 pixels: 6 train views (3 right), 4 val views (2 right), 4 test views (2 right).
+def write_tiny_scene(root: Path) -> Path:
+    """Writes a scene in Blender layout, 16x16 pixels: 6 train views (3 right), 4 val (2 right), 4 test (2 right).
 
     One train view and one test view have world x exactly 0.
     """
-    root = tmp_path / "tiny"
     for split, azimuths in TINY_AZIMUTHS.items():
         (root / split).mkdir(parents=True)
         frames = []
@@ -69,6 +67,18 @@ def tiny_scene_folder(tmp_path: Path) -> Path:
         description = {"camera_angle_x": TINY_ANGLE, "frames": frames}
         (root / f"transforms_{split}.json").write_text(json.dumps(description))
     return root
+
+
+@pytest.fixture
+def tiny_scene_folder(tmp_path: Path) -> Path:
+    """A tiny scene that the test may change."""
+    return write_tiny_scene(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def shared_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny scene that is shared by many tests, and must not be changed."""
+    return write_tiny_scene(tmp_path_factory.mktemp("scene") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -29,8 +30,13 @@ def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     """
     from skimage.metrics import structural_similarity
 
-    return float(
-        structural_similarity(
-            truth, prediction, channel_axis=-1, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
+    similarity: Any = structural_similarity(
+        truth,
+        prediction,
+        channel_axis=-1,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
+    return float(similarity)

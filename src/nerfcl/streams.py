@@ -105,6 +105,11 @@ def _experiences(scene: Scene, task: str) -> list[Experience]:
             raise NerfclError(f"--tasks {task}: write sectors:N with N between 1 and 1000, for example sectors:10")
         names = [f"sector {i + 1}/{count}" for i in range(int(count))]
     return [
-        Experience(name, *(split.select(select_views(split, name)) for split in (scene.train, scene.val, scene.test)))
+        Experience(
+            name,
+            scene.train.select(select_views(scene.train, name)),
+            scene.val.select(select_views(scene.val, name)),
+            scene.test.select(select_views(scene.test, name)),
+        )
         for name in names
     ]

@@ -229,18 +229,19 @@ class _CompositeWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:  # pyright: ignore
         weights = torch.empty_like(density)
-        ctx.constants = (np.float32(step), offsets.numpy(), np.float32(least_light))
-        _weigh(density.numpy(), *ctx.constants, weights.numpy())
-        ctx.save_for_backward(density, weights)
+        ctx.step, ctx.least_light = np.float32(step), np.float32(least_light)
+        _weigh(density.numpy(), ctx.step, offsets.numpy(), ctx.least_light, weights.numpy())
+        ctx.save_for_backward(density, weights, offsets)
         return weights
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore
-        density, weights = ctx.saved_tensors
+        density, weights, offsets = ctx.saved_tensors
         to_density = torch.empty_like(density)
         _weigh_backward(
-            density.numpy(), *ctx.constants, weights.numpy(), gradient.contiguous().numpy(), to_density.numpy()
-        )
+            density.numpy(), ctx.step, offsets.numpy(), ctx.least_light, weights.numpy(),
+            gradient.contiguous().numpy(), to_density.numpy(),
+        )  # fmt: skip
         return to_density, None, None, None
 
 

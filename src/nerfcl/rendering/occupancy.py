@@ -77,7 +77,7 @@ class OccupancyModel(nn.Module):
         origins, directions = rays.origins.to(device), rays.directions.to(device)
         jitter = torch.full_like(origins[:, 0], 0.5) if jitter is None else jitter.to(device)
         positions, distances, offsets = kernels.march(
-            origins, directions, self.thickness, jitter, self._march_settings()
+            origins, directions, self.thickness, jitter, self.march_settings()
         )
         density, features = self.field.geometry(positions)
         colours = self.field.colour(features, directions, offsets[1:] - offsets[:-1])
@@ -122,5 +122,6 @@ class OccupancyModel(nn.Module):
             chosen[occupied[turn % 4 :: 4]] = True
         return chosen.nonzero()[:, 0]
 
-    def _march_settings(self) -> kernels.MarchSettings:
+    def march_settings(self) -> kernels.MarchSettings:
+        """How rays march now."""
         return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, float(self.occupied))

@@ -13,6 +13,7 @@ import numpy as np
 from nerfcl.files import written_aside
 from nerfcl.metrics import psnr
 from nerfcl.reports.style import COLOURS, INK
+from nerfcl.reports.timeline import task_indices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,9 +41,9 @@ def forgetting_gif(
         tasks: their names.
         steps: training steps per task.
     """
-    indices = _tasks_of([x for x, _ in frames])
+    indices = task_indices([x for x, _ in frames])
     data = b""
-    for most_frames, colours in ((MOST_FRAMES, 256), (MOST_FRAMES, 96), (60, 64), (40, 32)):
+    for most_frames, colours in ((MOST_FRAMES, 256), (60, 256), (60, 128), (40, 64)):
         chosen = evenly(len(frames), most_frames)
         pages = [_page(*frames[k], truth, tasks, indices[k], steps) for k in chosen]
         data = _encode(pages, colours)
@@ -59,29 +60,8 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(k * (count - 1) / (most - 1)) for k in range(most)]
 
 
-def _tasks_of(xs: Sequence[float]) -> list[int]:
-    """The task that each frame was trained on last. At a switch there are two frames: the first ends the old task."""
-    tasks = []
-    for k, x in enumerate(xs):
-        begins = k == 0 or xs[k - 1] == x
-        tasks.append(int(x) if begins or x % 1.0 else int(x) - 1)
-    return tasks
-
-
 def _encode(pages: Sequence[Image], colours: int) -> bytes:
-    """All frames with one palette, from a sample of them: nothing flickers, and what stays the same costs nothing."""
-    from PIL import Image, ImageColor
-
-    sample = [pages[k] for k in evenly(len(pages), 9)]
-    width, height = pages[0].size
-    sheet = Image.new("RGB", (width, height * len(sample)))
-    for k, page in enumerate(sample):
-        sheet.paste(page, (0, k * height))
-    own = [channel for colour in _OWN_COLOURS for channel in ImageColor.getrgb(colour)]
-    adapted = sheet.quantize(colours - len(_OWN_COLOURS), method=Image.Quantize.MEDIANCUT).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(own + adapted)
-    flat = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
+    flat = _flattened(pages, colours)
     each = round(min(500.0, max(20.0, PLAY_SECONDS * 1000.0 / max(1, len(flat) - 1))) / 10.0) * 10
     durations = [each] * (len(flat) - 1) + [round(HOLD_SECONDS * 1000.0)]
     buffer = io.BytesIO()
@@ -96,6 +76,31 @@ def _encode(pages: Sequence[Image], colours: int) -> bytes:
         disposal=1,
     )
     return buffer.getvalue()
+
+
+def _flattened(pages: Sequence[Image], colours: int) -> list[Image]:
+    """All pages with one palette, from a sample of them: nothing flickers, and what stays the same costs nothing."""
+    from PIL import Image, ImageColor
+
+    sample = [pages[k] for k in evenly(len(pages), 9)]
+    width, height = pages[0].size
+    sheet = Image.new("RGB", (width, height * len(sample)))
+    for k, page in enumerate(sample):
+        sheet.paste(page, (0, k * height))
+    own = [ImageColor.getrgb(colour)[:3] for colour in _OWN_COLOURS]
+    adapted = sheet.quantize(colours - len(own), method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for colour in own for channel in colour] + adapted)
+    flat = []
+    for page in pages:
+        indices = np.array(page.quantize(palette=palette, dither=Image.Dither.NONE))
+        packed = np.asarray(page).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+        # Pillow's search is coarse: without this, white would be one of the nearly white colours.
+        for index, (red, green, blue) in enumerate(own):
+            indices[packed == (red << 16 | green << 8 | blue)] = index
+        flat.append(Image.fromarray(indices))
+        flat[-1].putpalette(palette.getpalette() or [])
+    return flat
 
 
 def _page(x: float, frame: np.ndarray, truth: np.ndarray, tasks: Sequence[str], task: int, steps: int) -> Image:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerfcl.reports.figures import LEAST_SPAN, Curve, mark_tasks, unbroken
+from nerfcl.reports.figures import LEAST_SPAN, mark_tasks
 from nerfcl.reports.style import (
     GREY,
     INK,
@@ -23,6 +23,7 @@ from nerfcl.reports.style import (
     set_title,
 )
 from nerfcl.reports.tables import ComparisonRow, human_bytes
+from nerfcl.reports.timeline import Curve, pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,13 @@ def comparison_figure(path: str | Path, rows: Sequence[ComparisonRow], tasks: Se
 
 
 def comparison_curves_figure(
-    path: str | Path, curves: Mapping[str, Curve], tasks: Sequence[str], steps: int, title: str
+    path: str | Path,
+    curves: Mapping[str, Curve],
+    tasks: Sequence[str],
+    steps: int,
+    title: str,
+    *,
+    from_scratch: Collection[str] = ("joint",),
 ) -> None:
     """Writes the first task's PSNR while training, a line per strategy.
 
@@ -70,18 +77,19 @@ def comparison_curves_figure(
         tasks: their names.
         steps: training steps per task; a strategy that begins from scratch at each task takes more, drawn as wide.
         title: above the picture.
+        from_scratch: the strategies that begin every task with an untrained model.
     """
     figure = new_figure(8.2, 4.3)
     axes = figure.subplots()
-    for i, curve in enumerate(curves.values()):
-        pieces = list(unbroken(curve, 0))
-        restarts = len(pieces) > 1
-        for piece in pieces:
+    for i, (name, curve) in enumerate(curves.items()):
+        stretches = list(pieces(curve, 0, name in from_scratch))
+        restarts = len(stretches) > 1
+        for piece in stretches:
             x, y = zip(*piece, strict=True)
             faint: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.35} if restarts else {"linewidth": 2.0}
             axes.plot([v * steps for v in x], y, color=colour_of(i), linestyle=dashes_of(i), **faint)
         if restarts:
-            x, y = zip(*(piece[-1] for piece in pieces), strict=True)
+            x, y = zip(*(piece[-1] for piece in stretches), strict=True)
             style: dict[str, Any] = {"marker": "o", "markersize": 5, "linewidth": 1.6, "clip_on": False}
             axes.plot([v * steps for v in x], y, color=colour_of(i), linestyle=dashes_of(i), **style)
     # An untrained model says nothing and would take half of the picture.
@@ -94,8 +102,8 @@ def comparison_curves_figure(
     axes.set_ylabel(f"PSNR on validation views of {tasks[0]} (dB)", fontsize=10)
     clean(axes)
     ends = [curve[-1][1][0] if curve else low for curve in curves.values()]
-    label_ends(axes, list(curves), ends, axes.get_xlim()[1])
     set_title(figure, title)
+    label_ends(axes, list(curves), ends, axes.get_xlim()[1])
     save(figure, path)
 
 
@@ -104,11 +112,14 @@ def _name_rows(axes: Axes, rows: Sequence[ComparisonRow]) -> None:
     axes.set_yticks([])
     for i, row in enumerate(rows):
         cost = f"{human_bytes(row['memory_bytes'])} kept, {row['seconds']:.0f} s"
-        for text, side, size, colour in ((row["strategy"], "bottom", 9.5, INK), (cost, "top", 8.5, GREY)):
+        for text, side, up, size, colour in (
+            (row["strategy"], "bottom", 1.5, 9.5, INK),
+            (cost, "top", -1.5, 8.5, GREY),
+        ):
             axes.annotate(
                 text,
                 (0.0, i),
-                (-5.0, 0.0),
+                (-5.0, up),
                 xycoords=axes.get_yaxis_transform(),
                 textcoords="offset points",
                 ha="right",

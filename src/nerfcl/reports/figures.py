@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,13 @@ from nerfcl.reports.style import (
     save,
     set_title,
 )
+from nerfcl.reports.timeline import Curve, pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LEAST_SPAN = 6.0  # dB
-RESTART = 1.0  # dB
-
-Curve = Sequence[tuple[float, Sequence[float]]]
 
 
 def matrix_figure(path: str | Path, R: Sequence[Sequence[float]], tasks: Sequence[str], title: str) -> None:
@@ -65,7 +63,9 @@ def matrix_figure(path: str | Path, R: Sequence[Sequence[float]], tasks: Sequenc
     save(figure, path)
 
 
-def curves_figure(path: str | Path, curve: Curve, tasks: Sequence[str], steps: int, title: str) -> None:
+def curves_figure(
+    path: str | Path, curve: Curve, tasks: Sequence[str], steps: int, title: str, *, from_scratch: bool = False
+) -> None:
     """Writes every task's PSNR while training, the task's own stretch in bold.
 
     Args:
@@ -74,11 +74,13 @@ def curves_figure(path: str | Path, curve: Curve, tasks: Sequence[str], steps: i
         tasks: their names.
         steps: training steps per task.
         title: above the picture.
+        from_scratch: whether every task began with an untrained model; then the curves are cut there, and a task's
+            stretch is drawn as wide as any although it took more steps.
     """
     figure = new_figure(8.2, 4.3)
     axes = figure.subplots()
     for j in range(len(tasks)):
-        for piece in unbroken(curve, j):
+        for piece in pieces(curve, j, from_scratch):
             x, y = zip(*piece, strict=True)
             axes.plot([v * steps for v in x], y, color=colour_of(j), linestyle=dashes_of(j), linewidth=1.4)
             own = [(v * steps, p) for v, p in piece if j <= v <= j + 1]
@@ -91,9 +93,9 @@ def curves_figure(path: str | Path, curve: Curve, tasks: Sequence[str], steps: i
     axes.set_xlabel("training steps", fontsize=10)
     axes.set_ylabel("PSNR on validation views (dB)", fontsize=10)
     clean(axes)
+    set_title(figure, title)
     if curve:
         label_ends(axes, tasks, curve[-1][1], axes.get_xlim()[1])
-    set_title(figure, title)
     save(figure, path)
 
 
@@ -144,24 +146,6 @@ def views_figure(
     _error_bar(figure, grid, bool(max(error.max() for error in errors) > top))
     set_title(figure, title)
     save(figure, path)
-
-
-def unbroken(curve: Curve, task: int) -> Iterator[list[tuple[float, float]]]:
-    """One task's curve, cut where an untrained model took over: there two looks at the same place differ by far."""
-    piece: list[tuple[float, float]] = []
-    before: tuple[float, Sequence[float]] | None = None
-    for x, values in curve:
-        if (
-            before is not None
-            and x == before[0]
-            and any(b - v > RESTART for v, b in zip(values, before[1], strict=True))
-        ):
-            yield piece
-            piece = []
-        piece.append((x, values[task]))
-        before = x, values
-    if piece:
-        yield piece
 
 
 def mark_tasks(axes: Axes, tasks: Sequence[str], steps: int) -> None:

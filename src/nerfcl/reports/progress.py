@@ -80,7 +80,7 @@ class ProgressBar:
 
     def _psnr(self, task: str) -> str:
         where = self._tasks.index(task) if task in self._tasks else -1
-        return decibels(self._look[where], 1) if 0 <= where < len(self._look) else "–"
+        return f"{decibels(self._look[where], 1)} dB" if 0 <= where < len(self._look) else "–"
 
     def _seconds_left(self, report: StepReport, now: float) -> float | None:
         assert self._first is not None
@@ -90,7 +90,7 @@ class ProgressBar:
     def _print_line(self, report: StepReport, now: float, last: bool) -> None:
         parts = [self._label, report.task, f"step {report.step}/{report.last_step}"]
         parts.append(f"loss {_loss(self._loss)}")
-        parts.append(f"PSNR {self._psnr(report.task)} dB")
+        parts.append(f"PSNR {self._psnr(report.task)}")
         left = self._seconds_left(report, now)
         if last:
             parts.append(f"took {duration(now - self._began)}")
@@ -139,7 +139,7 @@ def _make_bar(console: Console):
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
         TextColumn("{task.completed:.0f}/{task.total:.0f}", table_column=Column(no_wrap=True)),
         TextColumn("loss {task.fields[loss]}", markup=False, table_column=Column(no_wrap=True)),
-        TextColumn("PSNR {task.fields[psnr]} dB", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn("PSNR {task.fields[psnr]}", markup=False, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[spent]}, {task.fields[left]} left", markup=False, table_column=Column(no_wrap=True)),
         console=console,
         auto_refresh=False,

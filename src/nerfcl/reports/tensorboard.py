@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from nerfcl.errors import NerfclError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from nerfcl.training import History, Learner, StepReport
 
 IMAGE_EVERY = 4  # frames
@@ -44,8 +42,6 @@ class TensorBoardWriter:
             raise NerfclError(f"{folder}: cannot be written ({error.strerror}); check the folder's rights") from error
         self._rays = 0
         self._since: float | None = None  # training seconds at the last write
-        self._curve_end: tuple[float, list[float]] | None = None
-        self._frame: np.ndarray | None = None
 
     def __enter__(self) -> TensorBoardWriter:
         return self
@@ -73,14 +69,13 @@ class TensorBoardWriter:
 
     def looked(self, history: History) -> None:
         """After the curve or the frames got longer: writes what is new; of the frames every fourth."""
-        if history.curve and history.curve[-1] != self._curve_end:
-            self._curve_end = history.curve[-1]
-            for tag, value in zip(self._tags, self._curve_end[1], strict=True):
+        # A resumed run brings old looks along: only those of the present place are new.
+        present = max(looks[-1][0] for looks in (history.curve, history.frames) if looks)
+        if history.curve and history.curve[-1][0] == present:
+            for tag, value in zip(self._tags, history.curve[-1][1], strict=True):
                 self._writer.add_scalar(f"val/{tag}", value, history.steps)
-        if history.frames and history.frames[-1][1] is not self._frame:
-            self._frame = history.frames[-1][1]
-            if (len(history.frames) - 1) % IMAGE_EVERY == 0:
-                self._writer.add_image("watched_view", self._frame, history.steps, dataformats="HWC")
+        if history.frames and history.frames[-1][0] == present and (len(history.frames) - 1) % IMAGE_EVERY == 0:
+            self._writer.add_image("watched_view", history.frames[-1][1], history.steps, dataformats="HWC")
 
     def finished(self, learner: Learner) -> None:
         """After an experience was learned and scored."""

@@ -275,7 +275,7 @@ def camera_at(position: FloatArray) -> FloatArray:
 
 def _import_mitsuba() -> Any:
     try:
-        import mitsuba
+        import mitsuba  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         from nerfcl.errors import NerfclError
 

@@ -1,0 +1,204 @@
+"""`make bench`: speed and memory as ratios within one run. Writes benchmarks/results.md.
+
+    python benchmarks/speed.py [--data PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
+import torch
+from reference_network import ReferenceStep
+
+from nerfcl import kernels
+from nerfcl.cameras import pixel_rays, stratified_offsets
+from nerfcl.evaluation import EvaluationSettings, evaluate
+from nerfcl.kernels import cpu, reference
+from nerfcl.models import ModelSettings
+from nerfcl.optimisation import Adam, warm_cosine
+from nerfcl.pixels import draw_pixels
+from nerfcl.randomness import seeded
+from nerfcl.rendering.occupancy import OccupancyModel
+from nerfcl.scenes import Scene, load_scene
+from nerfcl.strategies.finetune import FineTune
+from nerfcl.streams import Stream, make_stream
+from nerfcl.training import History, Learner, StepReport, TrainingSettings, learn, new_learner
+
+RESULTS = Path(__file__).parent / "results.md"
+LEGO = Path(__file__).parents[1] / "../shared/data/nerf_synthetic/lego"
+REFERENCE_DB = 27.79
+Row = tuple[str, str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default=str(LEGO) if LEGO.is_dir() else "builtin")
+    data = parser.parse_args().data
+    kernels.compile_kernels()
+    scene = load_scene(data, (64, 64))
+    stream = make_stream(scene, ["right", "left"])
+    learner, watch = trained(scene, stream)
+    sections = [
+        ("Training step, 1024 rays", step_rows(learner.model, stream)),
+        (f"The first task of {scene.name} at 64x64 (1500 steps, seed 0)", watch.rows(learner.history)),
+        ("Kernels against their plain torch twins (time of the twin / time of the kernel)", kernel_rows(learner.model, stream)),
+        ("Memory", memory_rows(data)),
+    ]
+    text = report(sections)
+    RESULTS.write_text(text, encoding="utf-8")
+    print(text)
+    print(f"written to {RESULTS}")
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Median time of a call, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+class Watch:
+    """Observes when the mean PSNR on the first task's test views first reaches the reference project's."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.views, self.learner = stream[0].test, None
+        self.reached: tuple[int, float, float] | None = None
+        self.evaluated = 0.0
+
+    def stepped(self, report: StepReport) -> None:
+        if self.reached is None and report.step % 50 == 0 and self.learner is not None:
+            psnr = evaluate(self.learner.model, self.views, EvaluationSettings(), with_ssim=False).mean_psnr
+            if psnr >= REFERENCE_DB:
+                self.reached = (report.step, report.seconds, psnr)
+
+    def looked(self, history: History) -> None: ...
+
+    def finished(self, learner: Learner) -> None: ...
+
+    def rows(self, history: History) -> list[Row]:
+        steps, seconds, psnr = self.reached or (0, float("nan"), float("nan"))
+        return [
+            (f"first reaches {REFERENCE_DB} dB on the test views (looked at every 50 steps)", f"{seconds:.1f} s of training, step {steps} ({psnr:.2f} dB)"),
+            ("after the task", f"{history.R[0][0]:.2f} dB, {history.training:.1f} s of training"),
+        ]
+
+
+def trained(scene: Scene, stream: Stream) -> tuple[Learner, Watch]:
+    """A learner after the first task, and who watched it."""
+    settings, watch = ModelSettings.for_scene(scene), Watch(stream)
+    learner = new_learner(FineTune(), lambda: settings.build(0), 0)
+    watch.learner = learner
+    learn(stream, learner, TrainingSettings(evaluate_every=10_000, frame_every=10_000), [watch], until=1)
+    return learner, watch
+
+
+def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
+    optimiser, generator = Adam(model.parameters()), seeded(0, "bench")
+    step = 0
+
+    def ours() -> None:
+        nonlocal step
+        model.begin_step(step, generator)
+        batch = draw_pixels(stream[0].train, 1024, generator)
+        offsets = stratified_offsets(len(batch), 1, generator)
+        rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
+        rendering = model.render(rays, torch.rand(len(rays), generator=generator))
+        (rendering.rgb - batch.colours).square().mean().backward()
+        optimiser.step(1e-3 * warm_cosine(step, 100_000, 1.0, 0, 0.1))
+        step += 1
+
+    theirs = ReferenceStep()
+    ratios, own, other = [], [], []
+    for _ in range(5):  # in turns, so that a busy machine slows both
+        other.append(median_seconds(theirs, 1))
+        own.append(median_seconds(ours, 160))
+        ratios.append(other[-1] / own[-1])
+    return [
+        ("reference network (coarse and fine 8x256 MLPs, 64 + 128 samples), median", f"{statistics.median(other):.2f} s"),
+        ("grid field on the trained scene, occupancy updates included, median", f"{statistics.median(own) * 1e3:.1f} ms"),
+        ("**ratio, median of 5 pairs (least to greatest)**", f"**{statistics.median(ratios):.0f}** ({min(ratios):.0f} to {max(ratios):.0f})"),
+    ]
+
+
+def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
+    generator = seeded(0, "kernels")
+    batch = draw_pixels(stream[0].train, 1024, generator)
+    rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, stratified_offsets(1024, 1, generator))
+    jitter = torch.rand(1024, generator=generator)
+    settings = model.march_settings()
+    positions, distances, offsets = kernels.march(rays.origins, rays.directions, model.thickness, jitter, settings)
+    field = model.field
+    with torch.no_grad():
+        density, features = field.geometry(positions)
+    table = field.table.detach().clone().requires_grad_()
+    weights_in = [weight.detach().clone().requires_grad_() for weight in field.density_network]
+    encoded = torch.randn(len(positions), field.levels.width, requires_grad=True)
+    density = density.clone().requires_grad_()
+    light = torch.rand(len(positions), requires_grad=True)
+    values = torch.rand(len(positions), 5, requires_grad=True)
+    gradient = torch.randn_like(table)
+    means, squares = torch.zeros_like(table), torch.zeros_like(table)
+    cases: list[tuple[str, Callable[[Any], Any]]] = [
+        ("march", lambda k: k.march(rays.origins, rays.directions, model.thickness, jitter, settings)),
+        ("encode, forward and backward", lambda k: k.encode(positions, table, field.levels).sum().backward()),
+        ("mlp, forward and backward", lambda k: k.mlp(encoded, *weights_in).sum().backward()),
+        ("composite_weights, forward and backward", lambda k: k.composite_weights(density, model.step_length, offsets, 1e-3).sum().backward()),
+        ("accumulate, forward and backward", lambda k: k.accumulate(light, values, offsets).sum().backward()),
+        ("adam, every entry touched", lambda k: k.adam(table, gradient, means, squares, 5, 1e-2, (0.9, 0.99), 1e-15)),
+    ]
+    rows = []
+    for name, call in cases:
+        slow = median_seconds(lambda call=call: call(reference), 15)
+        fast = median_seconds(lambda call=call: call(cpu), 45)
+        rows.append((name, f"{slow / fast:.1f} ({slow * 1e3:.2f} ms / {fast * 1e3:.2f} ms)"))
+    return rows
+
+
+def memory_rows(data: str) -> list[Row]:
+    """Peak resident memory of whole processes, from start to end."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = (
+            "import resource, sys; from nerfcl.cli import main; code = main(sys.argv[1:]); "
+            "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        )
+        options = ["run", "--data", data, "--strategy", "replay", "--steps", "200", "--out", f"{folder}/run"]
+        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
+    peak = int(done.stdout.rsplit("peak", 1)[1])
+    return [("peak of `nerfcl run --strategy replay --steps 200`, everything included", f"{peak / 1024:.0f} MB")]
+
+
+def report(sections: list[tuple[str, list[Row]]]) -> str:
+    """The tables as Markdown."""
+    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, __import__("numba"), __import__("numpy")))
+    machine = f"{processor()}, {torch.get_num_threads()} threads, {platform.system()}, Python {platform.python_version()}"
+    lines = ["# Benchmark", "", "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run.", "", f"{machine}; {versions}."]
+    for title, rows in sections:
+        lines += ["", f"## {title}", "", "| what | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        return names[0].split(":", 1)[1].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

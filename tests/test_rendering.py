@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nerfcl.cameras import Camera, Rays, camera_rays, look_at
+from nerfcl.fields.hashgrid import HashGridField, HashGridSettings
+from nerfcl.rendering.occupancy import OccupancyModel, OccupancySettings
+from nerfcl.rendering.rendering import Rendering, render_image
+from nerfcl.scenes.scene import Box
+
+BOX = Box((-1.0, -1.0, -1.0), 2.0)
+WHITE = (1.0, 1.0, 1.0)
+EVERYTHING_SEEN = OccupancySettings(cells=8, steps=32, least_light=0.0)
+
+
+class Fog(nn.Module):
+    """A field whose density is a function of the place in the unit cube; its colour is one, or the ray's direction."""
+
+    def __init__(self, density: Callable[[Tensor], Tensor], colour: tuple[float, float, float] | None) -> None:
+        super().__init__()
+        self.density, self.one_colour = density, colour
+        self.levels = None
+
+    def geometry(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.density(positions), positions
+
+    def colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
+        if self.one_colour is None:
+            return directions.abs().repeat_interleave(counts, 0)
+        return torch.tensor(self.one_colour).expand(len(features), 3)
+
+
+def fog_model(
+    density: float | Callable[[Tensor], Tensor],
+    colour: tuple[float, float, float] | None = (0.2, 0.4, 0.6),
+    settings: OccupancySettings = EVERYTHING_SEEN,
+    background: tuple[float, float, float] = WHITE,
+    box: Box = BOX,
+) -> OccupancyModel:
+    if isinstance(density, float):
+        constant = density
+        field: Any = Fog(lambda positions: torch.full_like(positions[:, 0], constant), colour)
+    else:
+        field = Fog(density, colour)
+    return OccupancyModel(field, box, background, settings)
+
+
+def grid_model(seed: int = 0, settings: OccupancySettings = EVERYTHING_SEEN) -> OccupancyModel:
+    """A random field with much structure."""
+    shape = HashGridSettings(coarsest=2, finest=6, levels=2, table_size=128, width=8, geometry_features=4)
+    field = HashGridField(shape, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        field.table.mul_(100.0)
+    return OccupancyModel(field, BOX, (0.9, 0.5, 0.1), settings)
+
+
+def random_rays(count: int, per_pixel: int = 1, seed: int = 0, aim: float = 1.6) -> Rays:
+    """Rays from around the box; with a large `aim` some of them miss it."""
+    generator = torch.Generator().manual_seed(seed)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 3
+    targets = (torch.rand(count, 3, generator=generator) - 0.5) * 2 * aim
+    return Rays(origins, torch.nn.functional.normalize(targets - origins, dim=-1), per_pixel)
+
+
+def to_double(rays: Rays) -> Rays:
+    return Rays(rays.origins.double(), rays.directions.double(), rays.per_pixel)
+
+
+def look(model: OccupancyModel, times: int, first: int = 0) -> None:
+    every = model.settings.update_every
+    for index in range(first, first + times):
+        model.begin_step(index * every, torch.Generator().manual_seed(index))
+
+
+def same(a: Rendering, b: Rendering, atol: float = 1e-6) -> None:
+    for part in ("rgb", "depth", "opacity"):
+        torch.testing.assert_close(getattr(a, part), getattr(b, part), atol=atol, rtol=1e-5)
+
+
+ALONG_X = Rays(torch.tensor([[-2.0, 0.3, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("density", [0.1, 1.5, 40.0])
+def test_constant_fog_has_the_closed_form(density: float) -> None:
+    # 2 units of fog, 1 unit away.
+    settings = OccupancySettings(cells=4, steps=512, least_light=0.0)
+    rendering = fog_model(density, settings=settings, background=(1.0, 0.5, 0.0)).render(ALONG_X)
+    opacity = 1.0 - math.exp(-2.0 * density)
+    passed = 1.0 - opacity
+    assert rendering.opacity.item() == pytest.approx(opacity, abs=1e-5)
+    expected = [0.2 * opacity + passed, 0.4 * opacity + 0.5 * passed, 0.6 * opacity]
+    assert rendering.rgb[0].tolist() == pytest.approx(expected, abs=1e-5)
+    depth = opacity + 1.0 / density - passed * (2.0 + 1.0 / density)  # the integral of t over where light stops
+    assert rendering.depth.item() == pytest.approx(depth, abs=1e-3)
+    assert rendering.samples == 512
+
+
+def test_world_units_are_those_of_the_box() -> None:
+    # The same fog per unit of length in a box of side 6 from (10, 20, 30) on.
+    model = fog_model(0.25, box=Box((10.0, 20.0, 30.0), 6.0))
+    rays = Rays(torch.tensor([[12.0, 19.0, 31.0]]), torch.tensor([[0.0, 1.0, 0.0]]))
+    assert model.render(rays).opacity.item() == pytest.approx(1.0 - math.exp(-0.25 * 6.0), abs=1e-5)
+
+
+def test_rays_that_miss_see_the_background_only() -> None:
+    rays = Rays(torch.tensor([[-2.0, 3.0, 0.0], [-2.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]))
+    for model in (fog_model(5.0, background=(0.9, 0.5, 0.1)), grid_model()):
+        rendering = model.render(rays)
+        torch.testing.assert_close(rendering.rgb, torch.tensor([[0.9, 0.5, 0.1]]).expand(2, 3))
+        assert rendering.opacity.tolist() == rendering.depth.tolist() == [0.0, 0.0]
+        assert rendering.samples == 0
+
+
+def test_training_on_rays_that_all_miss_changes_nothing_and_does_not_fail() -> None:
+    model = grid_model()
+    rays = Rays(torch.tensor([[-2.0, 3.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
+    model.render(rays).rgb.sum().backward()
+    assert all(parameter.grad is None or (parameter.grad == 0).all() for parameter in model.parameters())
+
+
+def test_opacity_and_colour_stay_in_their_range() -> None:
+    model = grid_model()
+    with torch.no_grad():
+        model.field.density_network[-1].mul_(20.0)  # from nearly nothing to walls
+    rendering = model.render(random_rays(500), torch.rand(500))
+    assert rendering.opacity.min() >= 0.0
+    assert rendering.opacity.max() <= 1.0 + 1e-5
+    assert rendering.opacity.max() > 0.9
+    assert rendering.rgb.min() >= -1e-5
+    assert rendering.rgb.max() <= 1.0 + 1e-5
+    assert rendering.depth.min() >= 0.0
+
+
+def test_each_ray_is_coloured_by_its_own_direction() -> None:
+    rays = random_rays(60)
+    rendering = fog_model(1000.0, colour=None).render(rays)
+    hit = rendering.opacity > 0.5
+    assert 20 < hit.sum() < 60
+    torch.testing.assert_close(rendering.rgb[hit], rays.directions[hit].abs(), atol=1e-5, rtol=0.0)
+    assert (rendering.rgb[~hit] == 1.0).all()
+
+
+def test_rays_render_alone_as_they_do_together() -> None:
+    model, rays = grid_model(), random_rays(40)
+    jitter = torch.rand(40)
+    together = model.render(rays, jitter)
+    order = torch.randperm(40)
+    shuffled = model.render(Rays(rays.origins[order], rays.directions[order]), jitter[order])
+    torch.testing.assert_close(shuffled.rgb, together.rgb[order], atol=1e-6, rtol=1e-5)
+    for index in (0, 7, 39):
+        alone = model.render(Rays(rays.origins[index : index + 1], rays.directions[index : index + 1]), jitter[[index]])
+        torch.testing.assert_close(alone.rgb[0], together.rgb[index], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("per_pixel", [4, 9])
+def test_several_rays_a_pixel_are_the_mean_of_single_rays(per_pixel: int) -> None:
+    model = grid_model()
+    single = model.render(random_rays(per_pixel * 10))
+    several = model.render(random_rays(per_pixel * 10, per_pixel))
+    assert several.rgb.shape == (10, 3)
+    for part in ("rgb", "depth", "opacity"):
+        expected = torch.stack([chunk.mean(0) for chunk in getattr(single, part).split(per_pixel)])
+        torch.testing.assert_close(getattr(several, part), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_jitter_shifts_samples_and_is_half_a_step_by_default() -> None:
+    model = fog_model(1e4)  # a wall: its depth is where the first sample lies
+    depths = [model.render(ALONG_X, torch.tensor([jitter])).depth.item() for jitter in (0.0, 0.25, 0.75)]
+    step = 2.0 / 32
+    assert depths == pytest.approx([1.0, 1.0 + 0.25 * step, 1.0 + 0.75 * step], abs=1e-4)
+    assert model.render(ALONG_X).depth.item() == pytest.approx(1.0 + 0.5 * step, abs=1e-4)
+
+
+# --- whole images ---
+
+CAMERA = Camera(
+    look_at(torch.tensor([2.0, -2.0, 1.5]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),
+    torch.tensor([6.0, 6.0, 3.5, 2.5]), width=7, height=5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("per_pixel", [1, 4])
+@pytest.mark.parametrize("chunk", [1, 6, 13, 16_384])
+def test_image_is_the_same_in_one_call_and_in_chunks(per_pixel: int, chunk: int) -> None:
+    model = grid_model()
+    with torch.no_grad():
+        whole = model.render(camera_rays(CAMERA, per_pixel=per_pixel))
+    image = render_image(model, CAMERA, rays_per_pixel=per_pixel, chunk=chunk)
+    assert image.rgb.shape == (5, 7, 3)
+    assert image.depth.shape == image.opacity.shape == (5, 7)
+    torch.testing.assert_close(image.rgb.view(-1, 3), whole.rgb, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(image.depth.view(-1), whole.depth, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(image.opacity.view(-1), whole.opacity, atol=1e-6, rtol=1e-5)
+    assert image.samples == whole.samples
+    assert not image.rgb.requires_grad
+    assert image.rgb.std() > 0.01
+
+
+def test_image_with_rays_through_pixel_corners_is_another_one() -> None:
+    model = grid_model()
+    corners = render_image(model, CAMERA, pixel_center=0.0)
+    with torch.no_grad():
+        expected = model.render(camera_rays(CAMERA, center=0.0))
+    torch.testing.assert_close(corners.rgb.view(-1, 3), expected.rgb, atol=1e-6, rtol=1e-5)
+    assert (corners.rgb - render_image(model, CAMERA).rgb).abs().max() > 1e-3
+
+
+# --- gradients ---
+
+
+def test_gradient_of_the_whole_rendering_follows_finite_differences() -> None:
+    model, rays = grid_model().double(), to_double(random_rays(12, per_pixel=4))
+    jitter = torch.rand(12, generator=torch.Generator().manual_seed(2)).double()
+    upstream = torch.randn(3, 5, generator=torch.Generator().manual_seed(3)).double()
+
+    def value() -> Tensor:
+        rendering = model.render(rays, jitter)
+        return (torch.cat([rendering.rgb, rendering.depth[:, None], rendering.opacity[:, None]], -1) * upstream).sum()
+
+    value().backward()
+    for index, parameter in enumerate(model.parameters()):
+        assert parameter.grad is not None
+        assert parameter.grad.abs().max() > 1e-4
+        generator = torch.Generator().manual_seed(10 + index)
+        largest = torch.zeros_like(parameter).view(-1)
+        largest[parameter.grad.view(-1).abs().argmax()] = 1.0
+        some = torch.randn(parameter.shape, generator=generator).double() * (parameter.grad != 0)
+        for direction in (largest.view_as(parameter), some / some.norm()):
+            step = 1e-6 * direction
+            with torch.no_grad():
+                parameter.add_(step)
+                above = value()
+                parameter.sub_(2 * step)
+                below = value()
+                parameter.add_(step)
+            expected = (above - below).item() / 2e-6
+            assert (parameter.grad * direction).sum().item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_compiled_rendering_is_the_plain_one_in_values_and_gradients() -> None:
+    single, double = grid_model(), grid_model().double()
+    rays, jitter = random_rays(200, per_pixel=4), torch.rand(200, generator=torch.Generator().manual_seed(5))
+    compiled, plain = single.render(rays, jitter), double.render(to_double(rays), jitter.double())
+    assert compiled.samples == plain.samples
+    for part in ("rgb", "depth", "opacity"):
+        torch.testing.assert_close(getattr(compiled, part).double(), getattr(plain, part), atol=1e-4, rtol=1e-4)
+    compiled.rgb.square().mean().backward()
+    plain.rgb.square().mean().backward()
+    for a, b in zip(single.parameters(), double.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        torch.testing.assert_close(a.grad.double(), b.grad, atol=1e-5 * float(b.grad.abs().max()) + 1e-9, rtol=1e-3)
+
+
+# --- early termination, occupancy ---
+
+
+def test_early_termination_changes_little() -> None:
+    def dense(settings: OccupancySettings) -> OccupancyModel:
+        model = grid_model(settings=settings)
+        with torch.no_grad():
+            model.field.density_network[-1].mul_(20.0)
+        return model
+
+    rays = random_rays(300)
+    full = dense(EVERYTHING_SEEN).render(rays)
+    assert (full.opacity > 0.99).sum() > 30
+    short = dense(OccupancySettings(cells=8, steps=32, least_light=0.05)).render(rays)
+    change = (full.rgb - short.rgb).abs().max()
+    assert 1e-4 < change <= 0.05  # it does something, and no more than the light that it leaves out
+    assert (full.opacity - short.opacity).min() >= -1e-6
+    default = dense(OccupancySettings(cells=8, steps=32)).render(rays)
+    assert (full.rgb - default.rgb).abs().max() <= 1e-3
+
+
+def in_slab(positions: Tensor) -> Tensor:
+    """Dense in the quarter of the cube with the smallest x, which cells fill exactly; empty elsewhere."""
+    return torch.where(positions[:, 0] < 0.25, 30.0, 0.0)
+
+
+def in_other_slab(positions: Tensor) -> Tensor:
+    return torch.where(positions[:, 0] >= 0.75, 30.0, 0.0)
+
+
+def test_empty_cells_are_skipped_after_a_few_looks() -> None:
+    rays = Rays(torch.tensor([[-2.0, 0.3, 0.1], [0.6, -2.0, 0.1]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    model = fog_model(in_slab)
+    before = model.render(rays)
+    assert before.samples == 64  # nothing is known yet: everything is sampled
+    look(model, 3)
+    after = model.render(rays)
+    assert after.samples == 8  # a quarter of the first ray, nothing of the second
+    same(before, after)
+    assert after.opacity.tolist() == pytest.approx([1.0 - math.exp(-15.0), 0.0], abs=1e-5)
+
+
+def test_looks_are_due_now_and_then_only() -> None:
+    model = fog_model(in_slab, settings=OccupancySettings(cells=8, steps=32, update_every=5))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for step in (1, 2, 3, 4, 6, 7, 13):
+        model.begin_step(step, torch.Generator())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.begin_step(5, torch.Generator())
+    assert not torch.equal(model.thickness, before["thickness"])
+
+
+def test_later_looks_find_what_appears_and_forget_what_disappears() -> None:
+    settings = OccupancySettings(cells=8, steps=32, full_updates=2, decay=0.7, least_light=0.0)
+    model = fog_model(in_slab, settings=settings)
+    look(model, 4)
+    field: Any = model.field
+    field.density = in_other_slab
+    look(model, 8, first=4)  # every cell is looked at once in eight turns
+    seen = model.render(ALONG_X)
+    assert seen.opacity.item() == pytest.approx(1.0 - math.exp(-15.0), abs=1e-5)
+    assert seen.depth.item() > 2.4
+    look(model, 100, first=12)
+    assert model.render(ALONG_X).samples == 8
+
+
+def test_looking_leaves_the_field_and_its_gradients_alone() -> None:
+    model = grid_model()
+    before = [parameter.clone() for parameter in model.parameters()]
+    look(model, 3)
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+        assert parameter.grad is None
+    assert not model.thickness.requires_grad
+
+
+@pytest.mark.parametrize("density", [0.013, 0.1, 0.3, 0.7, 1.0, 1.1, 7.0])
+def test_thin_fog_everywhere_is_still_seen(density: float) -> None:
+    # Where all cells are alike, their mean may be rounded to more than any of them.
+    settings = OccupancySettings(cells=64, steps=128)
+    box = Box((-0.65, -0.65, -0.65), 1.3)
+    model = fog_model(density, settings=settings, box=box)
+    before = model.render(ALONG_X)
+    look(model, 2)
+    after = model.render(ALONG_X)
+    assert after.samples == before.samples == 128
+    same(before, after)
+
+
+def test_full_occupancy_grid_equals_no_grid() -> None:
+    rays = random_rays(100)
+    none, full = grid_model(), grid_model()
+    full.thickness.fill_(0.5)
+    full.occupied.fill_(0.02)
+    same(none.render(rays), full.render(rays), atol=0.0)
+
+
+# --- snapshots, state ---
+
+
+def test_snapshot_is_independent_of_later_training() -> None:
+    model, rays = grid_model(), random_rays(50)
+    look(model, 2)
+    before = model.render(rays)
+    frozen = model.snapshot()
+    same(frozen.render(rays), before, atol=0.0)
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not frozen.render(rays).rgb.requires_grad
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3)
+    look(model, 2, first=2)
+    model.thickness.mul_(3.0)
+    same(frozen.render(rays), before, atol=0.0)
+    assert (model.render(rays).rgb - before.rgb).abs().max() > 1e-2
+
+
+def test_state_makes_another_model_render_the_same() -> None:
+    model, other = grid_model(0), grid_model(1)
+    look(model, 3)
+    rays = random_rays(50)
+    assert (model.render(rays).rgb - other.render(rays).rgb).abs().max() > 1e-2
+    other.load_state_dict(model.state_dict())
+    a, b = model.render(rays), other.render(rays)
+    same(a, b, atol=0.0)
+    assert a.samples == b.samples
+    look(model, 2, first=3)
+    look(other, 2, first=3)
+    assert torch.equal(model.thickness, other.thickness)
