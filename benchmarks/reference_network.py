@@ -1,6 +1,7 @@
 """The reference project's network and training step, written out for comparison of speed only.
 
-Coarse and fine 8x256 MLPs with a skip at layer 4, 10 and 4 frequencies, 64 + 128 samples a ray (Mildenhall et al. 2020).
+Coarse and fine 8x256 MLPs with a skip at layer 4, 10 and 4 frequencies, 64 + 128 samples a ray (Mildenhall et al.
+2020).
 """
 
 from __future__ import annotations

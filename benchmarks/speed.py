@@ -1,6 +1,6 @@
 """`make bench`: speed and memory as ratios within one run. Writes benchmarks/results.md.
 
-    python benchmarks/speed.py [--data PATH]
+python benchmarks/speed.py [--data PATH]
 """
 
 from __future__ import annotations
@@ -48,10 +48,15 @@ def main() -> None:
     scene = load_scene(data, (64, 64))
     stream = make_stream(scene, ["right", "left"])
     learner, watch = trained(scene, stream)
+    model = learner.model
+    assert isinstance(model, OccupancyModel)
     sections = [
-        ("Training step, 1024 rays", step_rows(learner.model, stream)),
+        ("Training step, 1024 rays", step_rows(model, stream)),
         (f"The first task of {scene.name} at 64x64 (1500 steps, seed 0)", watch.rows(learner.history)),
-        ("Kernels against their plain torch twins (time of the twin / time of the kernel)", kernel_rows(learner.model, stream)),
+        (
+            "Kernels against their plain torch twins (time of the twin / time of the kernel)",
+            kernel_rows(model, stream),
+        ),
         ("Memory", memory_rows(data)),
     ]
     text = report(sections)
@@ -75,7 +80,8 @@ class Watch:
     """Observes when the mean PSNR on the first task's test views first reaches the reference project's."""
 
     def __init__(self, stream: Stream) -> None:
-        self.views, self.learner = stream[0].test, None
+        self.views = stream[0].test
+        self.learner: Learner | None = None
         self.reached: tuple[int, float, float] | None = None
         self.evaluated = 0.0
 
@@ -92,7 +98,10 @@ class Watch:
     def rows(self, history: History) -> list[Row]:
         steps, seconds, psnr = self.reached or (0, float("nan"), float("nan"))
         return [
-            (f"first reaches {REFERENCE_DB} dB on the test views (looked at every 50 steps)", f"{seconds:.1f} s of training, step {steps} ({psnr:.2f} dB)"),
+            (
+                f"first reaches {REFERENCE_DB} dB on the test views (looked at every 50 steps)",
+                f"{seconds:.1f} s of training, step {steps} ({psnr:.2f} dB)",
+            ),
             ("after the task", f"{history.R[0][0]:.2f} dB, {history.training:.1f} s of training"),
         ]
 
@@ -112,7 +121,7 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
 
     def ours() -> None:
         nonlocal step
-        model.begin_step(step, generator)
+        model.begin_step(generator)
         batch = draw_pixels(stream[0].train, 1024, generator)
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
@@ -128,9 +137,18 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
         own.append(median_seconds(ours, 160))
         ratios.append(other[-1] / own[-1])
     return [
-        ("reference network (coarse and fine 8x256 MLPs, 64 + 128 samples), median", f"{statistics.median(other):.2f} s"),
-        ("grid field on the trained scene, occupancy updates included, median", f"{statistics.median(own) * 1e3:.1f} ms"),
-        ("**ratio, median of 5 pairs (least to greatest)**", f"**{statistics.median(ratios):.0f}** ({min(ratios):.0f} to {max(ratios):.0f})"),
+        (
+            "reference network (coarse and fine 8x256 MLPs, 64 + 128 samples), median",
+            f"{statistics.median(other):.2f} s",
+        ),
+        (
+            "grid field on the trained scene, occupancy updates included, median",
+            f"{statistics.median(own) * 1e3:.1f} ms",
+        ),
+        (
+            "**ratio, median of 5 pairs (least to greatest)**",
+            f"**{statistics.median(ratios):.0f}** ({min(ratios):.0f} to {max(ratios):.0f})",
+        ),
     ]
 
 
@@ -140,10 +158,10 @@ def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, stratified_offsets(1024, 1, generator))
     jitter = torch.rand(1024, generator=generator)
     settings = model.march_settings()
-    positions, distances, offsets = kernels.march(rays.origins, rays.directions, model.thickness, jitter, settings)
+    positions, _, offsets = kernels.march(rays.origins, rays.directions, model.thickness, jitter, settings)
     field = model.field
     with torch.no_grad():
-        density, features = field.geometry(positions)
+        density, _ = field.geometry(positions)
     table = field.table.detach().clone().requires_grad_()
     weights_in = [weight.detach().clone().requires_grad_() for weight in field.density_network]
     encoded = torch.randn(len(positions), field.levels.width, requires_grad=True)
@@ -156,7 +174,10 @@ def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
         ("march", lambda k: k.march(rays.origins, rays.directions, model.thickness, jitter, settings)),
         ("encode, forward and backward", lambda k: k.encode(positions, table, field.levels).sum().backward()),
         ("mlp, forward and backward", lambda k: k.mlp(encoded, *weights_in).sum().backward()),
-        ("composite_weights, forward and backward", lambda k: k.composite_weights(density, model.step_length, offsets, 1e-3).sum().backward()),
+        (
+            "composite_weights, forward and backward",
+            lambda k: k.composite_weights(density, model.step_length, offsets, 1e-3).sum().backward(),
+        ),
         ("accumulate, forward and backward", lambda k: k.accumulate(light, values, offsets).sum().backward()),
         ("adam, every entry touched", lambda k: k.adam(table, gradient, means, squares, 5, 1e-2, (0.9, 0.99), 1e-15)),
     ]
@@ -184,10 +205,25 @@ def memory_rows(data: str) -> list[Row]:
 def report(sections: list[tuple[str, list[Row]]]) -> str:
     """The tables as Markdown."""
     versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, __import__("numba"), __import__("numpy")))
-    machine = f"{processor()}, {torch.get_num_threads()} threads, {platform.system()}, Python {platform.python_version()}"
-    lines = ["# Benchmark", "", "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run.", "", f"{machine}; {versions}."]
+    machine = (
+        f"{processor()}, {torch.get_num_threads()} threads, {platform.system()}, Python {platform.python_version()}"
+    )
+    lines = [
+        "# Benchmark",
+        "",
+        "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run.",
+        "",
+        f"{machine}; {versions}.",
+    ]
     for title, rows in sections:
-        lines += ["", f"## {title}", "", "| what | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| what | measured |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in rows),
+        ]
     return "\n".join(lines) + "\n"
 
 

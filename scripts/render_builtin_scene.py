@@ -93,7 +93,7 @@ def plan_views(out: Path, size: int, samples: int) -> list[View]:
 
 def use_one_thread() -> None:
     """Keeps the processes of the pool from each starting a thread per core."""
-    import drjit
+    import drjit  # pyright: ignore[reportMissingImports]
 
     drjit.set_thread_count(1)
 
@@ -154,17 +154,11 @@ def render_beauty(path: Path, samples: int) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out", type=Path, default=DEFAULT_OUT, help="folder of the data set (%(default)s)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder of the data set (%(default)s)")
     parser.add_argument("--size", type=int, default=128, help="pixels a side (%(default)s)")
     parser.add_argument("--samples", type=int, default=256, help="rays a pixel (%(default)s)")
-    parser.add_argument(
-        "--beauty", type=Path, metavar="FILE", help="write one large picture instead"
-    )
+    parser.add_argument("--beauty", type=Path, metavar="FILE", help="write one large picture instead")
     options = parser.parse_args()
     try:
         if options.beauty is not None:

@@ -179,9 +179,7 @@ def test_projecting_a_point_of_a_ray_gives_back_its_pixel(
     pose: Tensor, column: int, row: int, x: float, y: float, distance: float
 ) -> None:
     intrinsics = torch.tensor([12.0, 17.0, 10.0, 7.0], dtype=torch.float64)
-    origin, direction = one_ray(
-        pose, (12.0, 17.0, 10.0, 7.0), column, row, torch.tensor([[x, y]], dtype=torch.float64)
-    )
+    origin, direction = one_ray(pose, (12.0, 17.0, 10.0, 7.0), column, row, torch.tensor([[x, y]], dtype=torch.float64))
     assert math.hypot(*direction) == pytest.approx(1.0, abs=1e-9)
     point = torch.tensor(origin, dtype=torch.float64) + distance * torch.tensor(direction, dtype=torch.float64)
     pixel = project(pose, intrinsics, point[None])[0].tolist()

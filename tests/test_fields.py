@@ -25,9 +25,9 @@ def test_spherical_harmonics_are_orthonormal_over_the_sphere() -> None:
     z, weights = np.polynomial.legendre.leggauss(8)
     angles = 2 * np.pi * np.arange(16) / 16
     across = np.sqrt(1 - z**2)[:, None]
-    points = np.stack(
-        np.broadcast_arrays(across * np.cos(angles), across * np.sin(angles), z[:, None]), -1
-    ).reshape(-1, 3)
+    points = np.stack(np.broadcast_arrays(across * np.cos(angles), across * np.sin(angles), z[:, None]), -1).reshape(
+        -1, 3
+    )
     values = spherical_harmonics(torch.from_numpy(points.copy()))
     area = torch.from_numpy(np.repeat(weights, 16) * 2 * np.pi / 16)
     assert area.sum().item() == pytest.approx(4 * math.pi)

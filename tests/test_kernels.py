@@ -467,9 +467,7 @@ def test_compositing_twins_follow_finite_differences() -> None:
 @pytest.mark.parametrize("counts", [[], [0], [0, 0, 0]])
 def test_compositing_without_samples(twin: ModuleType, counts: list[int]) -> None:
     offsets = offsets_of(counts)
-    weights, to_density = values_and_gradients(
-        lambda d: twin.composite_weights(d, 0.1, offsets, 1e-3), torch.empty(0)
-    )
+    weights, to_density = values_and_gradients(lambda d: twin.composite_weights(d, 0.1, offsets, 1e-3), torch.empty(0))
     assert weights.shape == to_density.shape == (0,)
     total, to_weights, to_values = values_and_gradients(
         lambda w, v: twin.accumulate(w, v, offsets), torch.empty(0), torch.empty(0, 5)

@@ -107,15 +107,15 @@ def test_bytes_by_hand() -> None:
     full = memory(None)
     assert full.nbytes == 0
     full.fill(views_from(0, 3))
-    # 48 rays of 4 + 4 + 3 bytes; 3 frames of a 3x4 pose and 4 intrinsics in float32.
-    assert full.nbytes == 48 * 11 + 3 * (12 * 4 + 4 * 4)
+    # 48 rays of 4 + 4 + 3 bytes; 3 frames of a 3x4 pose and 4 intrinsics in float32 and a width in int32.
+    assert full.nbytes == 48 * 11 + 3 * (12 * 4 + 4 * 4 + 4)
 
 
 def test_frames_without_a_ray_are_not_kept() -> None:
     full = memory(1)
     full.fill(views_from(0, 6))
     full.fill(views_from(6, 6))
-    assert full.nbytes == 11 + 64
+    assert full.nbytes == 11 + 68
     check_pixels_against_their_views(full.draw(4))
     few = memory(5, seed=4)
     few.fill(views_from(0, 30))

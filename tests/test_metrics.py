@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -28,9 +26,7 @@ def ssim_by_definition(a: np.ndarray, b: np.ndarray) -> float:
                 mx, my = (weights * x).sum(), (weights * y).sum()
                 vx, vy = (weights * (x - mx) ** 2).sum(), (weights * (y - my) ** 2).sum()
                 covariance = (weights * (x - mx) * (y - my)).sum()
-                values.append(
-                    (2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-                )
+                values.append((2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
     return float(np.mean(values))
 
 
@@ -62,8 +58,13 @@ def test_psnr_does_not_wrap_around() -> None:
     assert psnr(white, black) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_psnr_of_equal_images_is_infinite() -> None:
-    assert psnr(noise(4, 4, 0), noise(4, 4, 0)) == math.inf
+def test_psnr_of_equal_images_is_the_cap_and_above_the_smallest_difference() -> None:
+    image = noise(64, 64, 0)
+    other = image.copy()
+    other[3, 4, 1] ^= 1
+    assert psnr(image, image) == 100.0
+    # One number of 12,288 off by one: 20 log10(255) + 10 log10(12288).
+    assert psnr(other, image) == pytest.approx(48.130804 + 40.894812, abs=1e-4)
 
 
 def test_ssim_of_equal_images_is_one() -> None:

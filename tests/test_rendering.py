@@ -16,7 +16,14 @@ from nerfcl.scenes.scene import Box
 
 BOX = Box((-1.0, -1.0, -1.0), 2.0)
 WHITE = (1.0, 1.0, 1.0)
-EVERYTHING_SEEN = OccupancySettings(cells=8, steps=32, least_light=0.0)
+
+
+def settled(**knobs: Any) -> OccupancySettings:
+    """Settings of a model that is not warming up: it samples at its fine steps and uses its occupancy grid at once."""
+    return OccupancySettings(warm_up=0, **knobs)
+
+
+EVERYTHING_SEEN = settled(cells=8, steps=32, least_light=0.0)
 
 
 class Fog(nn.Module):
@@ -43,11 +50,10 @@ def fog_model(
     background: tuple[float, float, float] = WHITE,
     box: Box = BOX,
 ) -> OccupancyModel:
-    if isinstance(density, float):
-        constant = density
-        field: Any = Fog(lambda positions: torch.full_like(positions[:, 0], constant), colour)
+    if callable(density):
+        field: Any = Fog(density, colour)
     else:
-        field = Fog(density, colour)
+        field = Fog(lambda positions: torch.full_like(positions[:, 0], density), colour)
     return OccupancyModel(field, box, background, settings)
 
 
@@ -73,9 +79,10 @@ def to_double(rays: Rays) -> Rays:
 
 
 def look(model: OccupancyModel, times: int, first: int = 0) -> None:
+    """So many training steps that the model looks at its field `times` times."""
     every = model.settings.update_every
-    for index in range(first, first + times):
-        model.begin_step(index * every, torch.Generator().manual_seed(index))
+    for step in range(first * every, (first + times) * every):
+        model.begin_step(torch.Generator().manual_seed(step))
 
 
 def same(a: Rendering, b: Rendering, atol: float = 1e-6) -> None:
@@ -89,7 +96,7 @@ ALONG_X = Rays(torch.tensor([[-2.0, 0.3, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]])
 @pytest.mark.parametrize("density", [0.1, 1.5, 40.0])
 def test_constant_fog_has_the_closed_form(density: float) -> None:
     # 2 units of fog, 1 unit away.
-    settings = OccupancySettings(cells=4, steps=512, least_light=0.0)
+    settings = settled(cells=4, steps=512, least_light=0.0)
     rendering = fog_model(density, settings=settings, background=(1.0, 0.5, 0.0)).render(ALONG_X)
     opacity = 1.0 - math.exp(-2.0 * density)
     passed = 1.0 - opacity
@@ -271,11 +278,11 @@ def test_early_termination_changes_little() -> None:
     rays = random_rays(300)
     full = dense(EVERYTHING_SEEN).render(rays)
     assert (full.opacity > 0.99).sum() > 30
-    short = dense(OccupancySettings(cells=8, steps=32, least_light=0.05)).render(rays)
+    short = dense(settled(cells=8, steps=32, least_light=0.05)).render(rays)
     change = (full.rgb - short.rgb).abs().max()
     assert 1e-4 < change <= 0.05  # it does something, and no more than the light that it leaves out
     assert (full.opacity - short.opacity).min() >= -1e-6
-    default = dense(OccupancySettings(cells=8, steps=32)).render(rays)
+    default = dense(settled(cells=8, steps=32)).render(rays)
     assert (full.rgb - default.rgb).abs().max() <= 1e-3
 
 
@@ -301,17 +308,35 @@ def test_empty_cells_are_skipped_after_a_few_looks() -> None:
 
 
 def test_looks_are_due_now_and_then_only() -> None:
-    model = fog_model(in_slab, settings=OccupancySettings(cells=8, steps=32, update_every=5))
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    for step in (1, 2, 3, 4, 6, 7, 13):
-        model.begin_step(step, torch.Generator())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    model.begin_step(5, torch.Generator())
-    assert not torch.equal(model.thickness, before["thickness"])
+    model = fog_model(in_slab, settings=settled(cells=8, steps=32, update_every=5))
+    changes = []
+    for step in range(12):
+        before = model.thickness.clone()
+        model.begin_step(torch.Generator().manual_seed(step))
+        changes.append(not torch.equal(model.thickness, before))
+        model.thickness[5] += 1.0  # it decays at the next look, so that every look changes something
+    assert changes == [step % 5 == 0 for step in range(12)]
+
+
+def test_warm_up_samples_everything_in_coarse_steps() -> None:
+    settings = OccupancySettings(cells=8, steps=32, least_light=0.0, warm_up=6, coarse=4, update_every=2)
+    model = fog_model(lambda positions: 3.0 * (positions[:, 0] < 0.25), settings=settings)
+    opacity = pytest.approx(1.0 - math.exp(-3.0 * 0.5), abs=1e-5)
+    samples = []
+    for step in range(9):
+        model.begin_step(torch.Generator().manual_seed(step))
+        rendering = model.render(ALONG_X)
+        samples.append(rendering.samples)
+        assert rendering.opacity.item() == opacity  # longer steps stand for more fog
+    assert samples[:5] == [8] * 5
+    assert samples[-2:] == [8] * 2  # a quarter of 32 fine steps: the rest is known to be empty
+    fine_step = 2.0 / 32
+    torch.testing.assert_close(model.thickness[:2], torch.full((2, 8, 8), 3.0 * fine_step))
+    assert (model.thickness[2:] == 0.0).all()
 
 
 def test_later_looks_find_what_appears_and_forget_what_disappears() -> None:
-    settings = OccupancySettings(cells=8, steps=32, full_updates=2, decay=0.7, least_light=0.0)
+    settings = settled(cells=8, steps=32, full_updates=2, decay=0.7, least_light=0.0)
     model = fog_model(in_slab, settings=settings)
     look(model, 4)
     field: Any = model.field
@@ -337,7 +362,7 @@ def test_looking_leaves_the_field_and_its_gradients_alone() -> None:
 @pytest.mark.parametrize("density", [0.013, 0.1, 0.3, 0.7, 1.0, 1.1, 7.0])
 def test_thin_fog_everywhere_is_still_seen(density: float) -> None:
     # Where all cells are alike, their mean may be rounded to more than any of them.
-    settings = OccupancySettings(cells=64, steps=128)
+    settings = settled(cells=64, steps=128)
     box = Box((-0.65, -0.65, -0.65), 1.3)
     model = fog_model(density, settings=settings, box=box)
     before = model.render(ALONG_X)

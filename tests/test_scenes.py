@@ -300,9 +300,7 @@ def test_matrix_with_a_number_that_is_none_is_refused(
 ) -> None:
     row, column = place
     value = 10**400 if text == "10**400" else float(text)
-    path = edit(
-        tiny_scene_folder, lambda d: d["frames"][3]["transform_matrix"][row].__setitem__(column, value), "val"
-    )
+    path = edit(tiny_scene_folder, lambda d: d["frames"][3]["transform_matrix"][row].__setitem__(column, value), "val")
     refuses(tiny_scene_folder, str(path), "frame 3", "transform_matrix")
 
 

@@ -36,8 +36,10 @@ def views_at(*places: Position) -> Views:
 def scene_of(
     train: tuple[Position, ...], val: tuple[Position, ...] | None = None, test: tuple[Position, ...] | None = None
 ) -> Scene:
-    splits = (train, train if val is None else val, train if test is None else test)
-    return Scene("toy", *(views_at(*places) for places in splits), (1.0, 1.0, 1.0), Box((0.0, 0.0, 0.0), 1.0))
+    train_views = views_at(*train)
+    val_views = train_views if val is None else views_at(*val)
+    test_views = train_views if test is None else views_at(*test)
+    return Scene("toy", train_views, val_views, test_views, (1.0, 1.0, 1.0), Box((0.0, 0.0, 0.0), 1.0))
 
 
 def around(*degrees: float, radius: float = 3.0) -> tuple[Position, ...]:
@@ -97,9 +99,7 @@ def test_one_sector_holds_everything() -> None:
     assert only.train.names == tuple(f"v{i}" for i in range(6))
 
 
-@given(
-    st.lists(st.tuples(*[st.floats(-5.0, 5.0, width=32)] * 3), min_size=1, max_size=20), st.integers(1, 40)
-)
+@given(st.lists(st.tuples(*[st.floats(-5.0, 5.0, width=32)] * 3), min_size=1, max_size=20), st.integers(1, 40))
 def test_every_view_is_in_exactly_one_sector(places: list[Position], count: int) -> None:
     views = views_at(*places)
     found = sorted(index for sector in range(count) for index in in_sector(views, sector, count))

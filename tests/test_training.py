@@ -44,7 +44,9 @@ def weights_of(learner: Learner) -> list[torch.Tensor]:
     return [parameter.detach().clone() for parameter in learner.model.parameters()]
 
 
-def test_R_is_the_mean_psnr_of_every_experience_after_every_experience(stream: Stream, build: Callable[[], Model]) -> None:
+def test_R_is_the_mean_psnr_of_every_experience_after_every_experience(
+    stream: Stream, build: Callable[[], Model]
+) -> None:
     learner = new_learner(FineTune(), build, 3)
     history = learn(stream, learner, SHORT)
     assert len(history.R) == 2
@@ -58,7 +60,9 @@ def test_R_is_the_mean_psnr_of_every_experience_after_every_experience(stream: S
         assert history.R[1][j] == pytest.approx(np.mean(by_hand), abs=1e-4)
 
 
-def test_training_lowers_the_error_on_the_experience_that_is_learned(stream: Stream, build: Callable[[], Model]) -> None:
+def test_training_lowers_the_error_on_the_experience_that_is_learned(
+    stream: Stream, build: Callable[[], Model]
+) -> None:
     learner = new_learner(FineTune(), build, 3)
     history = learn(stream, learner, dataclasses.replace(SHORT, steps=60, evaluate_every=2), until=1)
     assert history.curve[-1][1][0] > history.curve[0][1][0] + 3.0
@@ -179,9 +183,7 @@ class _NeedsBoundaries(Strategy):
 def test_a_stream_without_boundaries_refuses_a_strategy_that_needs_them(
     stream: Stream, build: Callable[[], Model]
 ) -> None:
-    silent = tuple(
-        Experience(part.name, part.train, part.val, part.test, announced=False) for part in stream
-    )
+    silent = tuple(Experience(part.name, part.train, part.val, part.test, announced=False) for part in stream)
     with pytest.raises(NerfclError, match="_NeedsBoundaries"):
         learn(silent, new_learner(_NeedsBoundaries(), build, 3), SHORT)
 

@@ -1,9 +1,82 @@
-"""Radiance fields that keep learning without forgetting."""
+"""Radiance fields that keep learning without forgetting.
+
+scene = nerfcl.load_scene("builtin", size=(64, 64))
+stream = nerfcl.make_stream(scene, ["right", "left"])
+learner = nerfcl.new_learner(nerfcl.Replay(memory_rays=20_480), nerfcl.model_for(scene), seed=0)
+history = nerfcl.learn(stream, learner, nerfcl.TrainingSettings(steps=1500))
+print(history.R)
+"""
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # The pools of torch and numba would otherwise spin against each other between their turns on the same cores; this
 # must be set before either is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from nerfcl.errors import NerfclError
+    from nerfcl.evaluation import EvaluationSettings, evaluate
+    from nerfcl.models import ModelSettings, model_for
+    from nerfcl.rendering.rendering import render_image
+    from nerfcl.scenes import load_scene
+    from nerfcl.strategies.finetune import FineTune
+    from nerfcl.strategies.joint import Joint
+    from nerfcl.strategies.replay import Replay, ReplayAll
+    from nerfcl.strategies.strategy import Strategy
+    from nerfcl.streams import Experience, make_stream
+    from nerfcl.training import History, Learner, TrainingSettings, learn, new_learner
+
+# Where each public name lives; it is imported when it is first used, so that `import nerfcl` stays quick.
+_HOMES = {
+    "NerfclError": "errors",
+    "EvaluationSettings": "evaluation",
+    "evaluate": "evaluation",
+    "ModelSettings": "models",
+    "model_for": "models",
+    "render_image": "rendering.rendering",
+    "load_scene": "scenes",
+    "FineTune": "strategies.finetune",
+    "Joint": "strategies.joint",
+    "Replay": "strategies.replay",
+    "ReplayAll": "strategies.replay",
+    "Strategy": "strategies.strategy",
+    "Experience": "streams",
+    "make_stream": "streams",
+    "History": "training",
+    "Learner": "training",
+    "TrainingSettings": "training",
+    "learn": "training",
+    "new_learner": "training",
+}
+
+__all__ = [
+    "EvaluationSettings",
+    "Experience",
+    "FineTune",
+    "History",
+    "Joint",
+    "Learner",
+    "ModelSettings",
+    "NerfclError",
+    "Replay",
+    "ReplayAll",
+    "Strategy",
+    "TrainingSettings",
+    "evaluate",
+    "learn",
+    "load_scene",
+    "make_stream",
+    "model_for",
+    "new_learner",
+    "render_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nerfcl' has no attribute '{name}'")
+    return getattr(import_module(f"nerfcl.{_HOMES[name]}"), name)

@@ -84,7 +84,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise NerfclError(f"{path}: no such checkpoint; a run writes one after each task") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
-        raise NerfclError(f"{path}: is not a nerfcl checkpoint, or is damaged; name a .pt file that a run wrote") from None
+        raise NerfclError(
+            f"{path}: is not a nerfcl checkpoint, or is damaged; name a .pt file that a run wrote"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise NerfclError(f"{path}: is not a nerfcl checkpoint of this version; name a .pt file that a run wrote")
     saved = content["model_settings"]

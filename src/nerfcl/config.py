@@ -38,7 +38,8 @@ class Common:
     learning_rate: float = 2e-2
     """Peak learning rate; it rises over the first steps of a task and falls along half a cosine."""
     finest: int | None = None
-    """Cells of the finest grid level along each axis; by default the image's width: one cell a pixel's footprint."""
+    """Cells of the finest grid level along each axis; by default 1.25 times the image's width: five cells to four
+    pixels."""
     width: int = 32
     """Width of the field's two small networks."""
     pixel_center: float = 0.5

@@ -123,7 +123,10 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     write_json(config.out / "comparison.json", {"tasks": setup.tasks, "rows": rows, "runs": _without_views(everything)})
     comparison_figure(config.out / "comparison.png", rows, setup.tasks, title)
     curves = {name: _history_in(config.out / f"seed-{config.seeds[0]}" / name, setup).curve for name in strategies}
-    comparison_curves_figure(config.out / "curves.png", curves, setup.tasks, config.steps, title)
+    restarting = [name for name, strategy in strategies.items() if strategy.from_scratch]
+    comparison_curves_figure(
+        config.out / "curves.png", curves, setup.tasks, config.steps, title, from_scratch=restarting
+    )
     print_table(comparison_table(rows, setup.tasks))
     print(f"pictures: {config.out / 'comparison.png'}, {config.out / 'curves.png'}")
     print(f"each run's own: {config.out}/seed-{config.seeds[0]}/*/{{views,curves,matrix}}.png and forgetting.gif")
@@ -237,7 +240,8 @@ def _train_into(
     with _observed(folder, f"{config.strategy} · seed {config.seed}", config, learner, setup, compilation) as observers:
         learn(setup.stream, learner, setup.training, observers)
     results = results_of(learner.history, setup.stream, config.strategy, config.seed, setup.training.steps)
-    _write_pictures(folder, f"{setup.title}, {config.strategy}", learner.history, setup)
+    title = f"{setup.title}, {config.strategy}"
+    _write_pictures(folder, title, learner.history, setup, from_scratch=strategy.from_scratch)
     write_json(folder / RESULTS, results)
     return results
 
@@ -291,11 +295,13 @@ def _history_in(folder: Path, setup: Setup) -> History:
     return load_checkpoint(_checkpoint(folder, len(setup.stream))).history
 
 
-def _write_pictures(folder: Path, title: str, history: History, setup: Setup) -> None:
+def _write_pictures(folder: Path, title: str, history: History, setup: Setup, *, from_scratch: bool) -> None:
     first = setup.stream[0].test
     shown = picture_positions(first)
     matrix_figure(folder / "matrix.png", history.R, setup.tasks, title)
-    curves_figure(folder / "curves.png", history.curve, setup.tasks, setup.training.steps, title)
+    curves_figure(
+        folder / "curves.png", history.curve, setup.tasks, setup.training.steps, title, from_scratch=from_scratch
+    )
     views_figure(
         folder / "views.png",
         [first.images[v].numpy() for v in shown],

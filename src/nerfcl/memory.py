@@ -12,7 +12,8 @@ from nerfcl.scenes.scene import Views
 
 
 class RayMemory:
-    """A memory of rays: frame, pixel and 8-bit colour (11 bytes a ray), poses and intrinsics once a frame.
+    """A memory of rays: frame, pixel and 8-bit colour (11 bytes a ray), poses, intrinsics
+    and image width once a frame.
 
     Filling keeps a uniform random subset of all rays ever offered; drawing is uniform with replacement and costs the
     same at any capacity. Colours are exact to the 8-bit image.
@@ -27,19 +28,19 @@ class RayMemory:
         self.generator = generator
         self.offered = 0
         self.fills = 0
-        self.width = 0
         self._frames = torch.empty(0, dtype=torch.int32)
         self._pixels = torch.empty(0, dtype=torch.int32)
         self._colours = torch.empty(0, 3, dtype=torch.uint8)
         self._poses = torch.empty(0, 3, 4)
         self._intrinsics = torch.empty(0, 4)
+        self._widths = torch.empty(0, dtype=torch.int32)
 
     def __len__(self) -> int:
         return self._frames.shape[0]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept: rays, poses and intrinsics."""
+        """Bytes of everything kept: rays, and the cameras of their frames."""
         return sum(part.numel() * part.element_size() for part in self._arrays().values())
 
     def fill(self, views: Views) -> None:
@@ -59,7 +60,7 @@ class RayMemory:
         self._colours = torch.cat([self._colours, views.images.view(-1, 3)[chosen]])
         self._poses = torch.cat([self._poses, views.poses[:, :3]])
         self._intrinsics = torch.cat([self._intrinsics, views.intrinsics])
-        self.width = views.width
+        self._widths = torch.cat([self._widths, torch.full((len(views),), views.width, dtype=torch.int32)])
         self.offered += total
         self.fills += 1
         self._drop_unused_frames()
@@ -69,27 +70,32 @@ class RayMemory:
         chosen = torch.randint(len(self), (count,), generator=self.generator)
         frames = self._frames.index_select(0, chosen)
         pixels = self._pixels.index_select(0, chosen).long()
+        widths = self._widths.index_select(0, frames).long()
         top = self._poses.index_select(0, frames)  # (count, 3, 4)
         bottom = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(count, 1, 4)
         return Pixels(
             torch.cat([top, bottom], 1),
             self._intrinsics.index_select(0, frames),
-            pixels % self.width,
-            pixels // self.width,
+            pixels % widths,
+            pixels // widths,
             self._colours.index_select(0, chosen).float() / 255.0,
             new=0,
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to go on exactly."""
-        numbers = {"offered": self.offered, "fills": self.fills, "width": self.width, "generator": self.generator.get_state()}
+        numbers = {
+            "offered": self.offered,
+            "fills": self.fills,
+            "generator": self.generator.get_state(),
+        }
         return {**self._arrays(), **numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         for name in self._arrays():
             setattr(self, f"_{name}", state[name])
-        self.offered, self.fills, self.width = state["offered"], state["fills"], state["width"]
+        self.offered, self.fills = state["offered"], state["fills"]
         self.generator.set_state(state["generator"])
 
     def _arrays(self) -> dict[str, Tensor]:
@@ -99,6 +105,7 @@ class RayMemory:
             "colours": self._colours,
             "poses": self._poses,
             "intrinsics": self._intrinsics,
+            "widths": self._widths,
         }
 
     def _keep(self, chosen: Tensor) -> None:
@@ -107,4 +114,4 @@ class RayMemory:
     def _drop_unused_frames(self) -> None:
         used, frames = torch.unique(self._frames.long(), return_inverse=True)
         self._frames = frames.to(torch.int32)
-        self._poses, self._intrinsics = self._poses[used], self._intrinsics[used]
+        self._poses, self._intrinsics, self._widths = self._poses[used], self._intrinsics[used], self._widths[used]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+_BEST_PSNR = 100.0
+
 
 def to_uint8(image: Tensor) -> Tensor:
     """Colours in [0, 1], clipped and rounded to the 256 levels of a PNG."""
@@ -17,10 +19,10 @@ def to_uint8(image: Tensor) -> Tensor:
 def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of two uint8 images of the same shape: 20 log10(255) - 10 log10(MSE).
 
-    Higher is better; equal images have infinity.
+    Higher is better; capped at 100 dB, so that a mean over views stays finite where two images are equal.
     """
     error = float(np.mean((prediction.astype(np.float64) - truth.astype(np.float64)) ** 2))
-    return math.inf if error == 0.0 else 20.0 * math.log10(255.0) - 10.0 * math.log10(error)
+    return min(_BEST_PSNR, 20.0 * math.log10(255.0) - 10.0 * math.log10(max(error, 1e-9)))
 
 
 def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:

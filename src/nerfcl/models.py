@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +32,17 @@ class ModelSettings:
 
     @staticmethod
     def for_scene(scene: Scene, finest: int | None = None, width: int = 32) -> ModelSettings:
-        """Settings that suit a scene's images: the box is one image wide, so a cell a pixel is the pixels' footprint.
+        """Settings that suit a scene's images.
+
+        The box is one image wide, so that as many cells as pixels would be the pixels' footprint; a little finer is
+        better (five cells to four pixels, the default).
 
         Args:
             scene: what is to be learned.
-            finest: cells of the finest level along each axis; None takes the images' width, at least 32.
+            finest: cells of the finest level along each axis.
             width: width of the networks.
         """
-        finest = max(scene.train.width, 32) if finest is None else finest
+        finest = max(round(1.25 * scene.train.width), 32) if finest is None else finest
         return ModelSettings(
             scene.box,
             scene.background,
@@ -50,3 +54,9 @@ class ModelSettings:
         """An untrained model; the seed decides its initial values."""
         model_field = HashGridField(self.field, seeded(seed, "model"))
         return OccupancyModel(model_field, self.box, self.background, self.occupancy).to(device)
+
+
+def model_for(scene: Scene, seed: int = 0, device: torch.device | str = "cpu") -> Callable[[], OccupancyModel]:
+    """What makes untrained models with the default settings for a scene, all with the same initial values."""
+    settings = ModelSettings.for_scene(scene)
+    return lambda: settings.build(seed, device)

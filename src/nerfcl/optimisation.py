@@ -55,7 +55,10 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 
 def warm_cosine(step: int, steps: int, peak: float, warm_up: int, final: float) -> float:
-    """Learning rate of a step (from 0): linear rise over `warm_up` steps, half a cosine from `peak` to `final * peak`."""
+    """Learning rate of a step (from 0): it rises over `warm_up` steps and falls from `peak` to `final * peak`.
+
+    The rise is linear, the fall half a cosine over all `steps`.
+    """
     rise = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
     fall = final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
     return peak * rise * fall

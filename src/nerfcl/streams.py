@@ -57,8 +57,8 @@ def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
         for split in ("train", "val", "test"):
             if not len(getattr(experience, split)):
                 raise NerfclError(
-                    f"--tasks {' '.join(tasks)}: scene '{scene.name}' has no {split} view for task '{experience.name}'; "
-                    "choose other tasks or add views"
+                    f"--tasks {' '.join(tasks)}: scene '{scene.name}' has no {split} view for task "
+                    f"'{experience.name}'; choose other tasks or add views"
                 )
     return experiences
 
@@ -77,7 +77,11 @@ def azimuth(poses: Tensor) -> list[float]:
 
 def in_sector(views: Views, sector: int, count: int) -> list[int]:
     """Positions of the views in azimuth sector `sector` of `count`; sector 0 begins at world +x."""
-    return [i for i, angle in enumerate(azimuth(views.poses)) if min(int(angle / (2 * math.pi) * count), count - 1) == sector]
+    return [
+        i
+        for i, angle in enumerate(azimuth(views.poses))
+        if min(int(angle / (2 * math.pi) * count), count - 1) == sector
+    ]
 
 
 def select_views(views: Views, task: str) -> list[int]:

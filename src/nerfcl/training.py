@@ -190,7 +190,7 @@ def learn(
         for step in range(steps):
             started = time.perf_counter()
             rate = warm_cosine(step, steps, settings.learning_rate, settings.warm_up, settings.final_rate)
-            model.begin_step(step, generator)
+            model.begin_step(generator)
             batch = strategy.batch(state, draw_pixels(experience.train, pixels_a_step, generator))
             offsets = stratified_offsets(
                 len(batch), settings.rays_per_pixel, generator, center=settings.pixel_center

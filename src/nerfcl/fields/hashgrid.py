@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class HashGridSettings:
     table_size: int = 2**19
     width: int = 32
     geometry_features: int = 16
-    log_density: float = -2.0
+    log_density: float = -1.0
 
 
 class HashGridField(nn.Module):
@@ -48,9 +49,7 @@ class HashGridField(nn.Module):
 
     def __init__(self, settings: HashGridSettings, generator: torch.Generator) -> None:
         super().__init__()
-        self.levels = kernels.geometric_levels(
-            settings.coarsest, settings.finest, settings.levels, settings.table_size
-        )
+        self.levels = kernels.geometric_levels(settings.coarsest, settings.finest, settings.levels, settings.table_size)
         self.log_density = settings.log_density
         width, features = settings.width, settings.geometry_features
         table = torch.rand(self.levels.entries, kernels.GridLevels.FEATURES, generator=generator)
@@ -89,8 +88,7 @@ class HashGridField(nn.Module):
 def _layers(widths: list[int], generator: torch.Generator) -> nn.ParameterList:
     """Weight matrices (in, out), normal with variance 2 / in (He et al. 2015)."""
     return nn.ParameterList(
-        nn.Parameter(torch.randn(a, b, generator=generator) * math.sqrt(2.0 / a))
-        for a, b in zip(widths, widths[1:], strict=False)
+        nn.Parameter(torch.randn(a, b, generator=generator) * math.sqrt(2.0 / a)) for a, b in pairwise(widths)
     )
 
 

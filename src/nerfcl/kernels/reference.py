@@ -39,7 +39,9 @@ def march(
     a, b = (corner - origins) / safe, (corner + side - origins) / safe
     first = torch.minimum(a, b).amax(-1).clamp(min=0.0) + jitter * step  # (R,)
     last = torch.maximum(a, b).amin(-1)
-    distances = first[:, None] + torch.arange(settings.longest, device=origins.device, dtype=origins.dtype) * step  # (R, K)
+    distances = (
+        first[:, None] + torch.arange(settings.longest, device=origins.device, dtype=origins.dtype) * step
+    )  # (R, K)
     points = (origins[:, None] + distances[..., None] * directions[:, None] - corner) / side  # (R, K, 3)
     cells = thickness.shape[0]
     x, y, z = (points * cells).long().clamp(0, cells - 1).unbind(-1)
@@ -101,7 +103,9 @@ def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
 
 
 def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:
-    """Weights of volume rendering (Max 1995): w_i = T_i (1 - exp(-density_i step)), T_i = exp(-sum_{j<i} density_j step).
+    """Weights of volume rendering (Max 1995).
+
+    w_i = T_i (1 - exp(-density_i step)) with T_i = exp(-sum_{j<i} density_j step).
 
     Args:
         density: (N,) per world unit, not negative.

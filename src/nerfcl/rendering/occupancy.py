@@ -24,18 +24,23 @@ class OccupancySettings:
         steps: samples across the box, edge to edge.
         occupied: cells through which a step has at least this optical thickness (or the mean, if smaller) are sampled.
         least_light: samples that less light than this reaches are not seen.
+        warm_up: training steps during which every cell is sampled, at steps of `coarse` times the length: what is
+            skipped before anything was learned could never be learned.
+        coarse: see `warm_up`.
         update_every: training steps between updates of the grid.
-        decay: factor on a cell's thickness at each update; larger new values replace it.
         full_updates: so many first updates look at every cell, later ones at a part of them.
+        decay: factor on a cell's thickness at each update; larger new values replace it.
     """
 
     cells: int = 64
     steps: int = 128
     occupied: float = 0.02
     least_light: float = 1e-3
+    warm_up: int = 128
+    coarse: int = 4
     update_every: int = 16
+    full_updates: int = 4
     decay: float = 0.9
-    full_updates: int = 16
 
 
 class OccupancyModel(nn.Module):
@@ -50,7 +55,6 @@ class OccupancyModel(nn.Module):
 
     thickness: Tensor
     occupied: Tensor
-    updates: Tensor
     background: Tensor
 
     def __init__(
@@ -63,13 +67,19 @@ class OccupancyModel(nn.Module):
         super().__init__()
         self.field, self.box = field, box
         self.settings = settings or OccupancySettings()
-        self.step_length = box.side / self.settings.steps
         cells = self.settings.cells
         self.register_buffer("background", torch.tensor(background))
-        # Optical thickness of one step within each cell: the largest seen lately.
+        # Optical thickness of one (fine) step within each cell: the largest seen lately.
         self.register_buffer("thickness", torch.zeros(cells, cells, cells))
         self.register_buffer("occupied", torch.zeros(()))
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        # Training steps so far: a number, not a buffer, since reading it must not wait for the device.
+        self.age = 0
+
+    @property
+    def step_length(self) -> float:
+        """Distance between samples now, world units."""
+        fine = self.box.side / self.settings.steps
+        return fine * self.settings.coarse if self.age < self.settings.warm_up else fine
 
     def render(self, rays: Rays, jitter: Tensor | None = None) -> Rendering:
         """Volume rendering with early termination; see `Model.render`."""
@@ -92,27 +102,37 @@ class OccupancyModel(nn.Module):
         return Rendering(rgb, total[:, 3], opacity, samples=len(distances))
 
     @torch.no_grad()
-    def begin_step(self, step: int, generator: torch.Generator) -> None:
+    def begin_step(self, generator: torch.Generator) -> None:
         """Looks at the field's density now and then, so that rays skip what is empty."""
-        if step % self.settings.update_every:
+        since = self.age - self.settings.warm_up
+        self.age += 1
+        if since < 0 or since % self.settings.update_every:
             return
-        cells = self._cells_to_look_at()  # (M,) flat indices
+        cells = self._cells_to_look_at(since // self.settings.update_every)  # (M,) flat indices
         count = self.settings.cells
         corners = torch.stack([cells // count**2, cells // count % count, cells % count], -1)  # (M, 3)
         inside = torch.rand(len(cells), 3, generator=generator).to(corners.device)
         density, _ = self.field.geometry((corners + inside) / count)
         flat = self.thickness.view(-1)
         flat[cells] = torch.maximum(flat[cells] * self.settings.decay, density * self.step_length)
-        self.occupied.copy_(self.thickness.mean().clamp(max=self.settings.occupied))
-        self.updates += 1
+        # Rounding may lift the mean of equal cells above all of them.
+        usual = torch.minimum(self.thickness.mean(), self.thickness.max())
+        self.occupied.copy_(usual.clamp(max=self.settings.occupied))
+
+    def get_extra_state(self) -> int:
+        """What the state dict holds beside parameters and buffers."""
+        return self.age
+
+    def set_extra_state(self, state: int) -> None:
+        """Takes back what `get_extra_state` gave."""
+        self.age = state
 
     def snapshot(self) -> OccupancyModel:
         """A frozen copy."""
         return copy.deepcopy(self).requires_grad_(False)
 
-    def _cells_to_look_at(self) -> Tensor:
+    def _cells_to_look_at(self, turn: int) -> Tensor:
         """All cells at first; later every eighth cell and every fourth occupied one, in turns."""
-        turn = int(self.updates)
         chosen = torch.zeros_like(self.thickness, dtype=torch.bool).view(-1)
         if turn < self.settings.full_updates:
             chosen[:] = True

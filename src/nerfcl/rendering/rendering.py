@@ -36,7 +36,7 @@ class Model(Protocol):
         """Renders rays; `jitter` (R,) in [0, 1) shifts each ray's samples by that part of a step (0.5 if None)."""
         ...
 
-    def begin_step(self, step: int, generator: torch.Generator) -> None:
+    def begin_step(self, generator: torch.Generator) -> None:
         """Called before each training step, for what a model keeps beside its parameters."""
         ...
 

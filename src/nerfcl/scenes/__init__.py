@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.scene import Box, Scene, Views
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Scene, Views
 
 __all__ = ["Box", "Scene", "Views", "load_scene"]
 
@@ -20,8 +20,10 @@ def load_scene(data: str | Path, size: tuple[int, int] | None = None) -> Scene:
     Raises:
         NerfclError: there is no such scene, or a file of it is missing or damaged.
     """
-    if size is not None and min(size) < 11:
-        raise NerfclError(f"--img-wh {size[0]} {size[1]}: images must be at least 11 pixels wide and high")
+    if size is not None and min(size) < SMALLEST_IMAGE:
+        raise NerfclError(
+            f"--img-wh {size[0]} {size[1]}: images must be at least {SMALLEST_IMAGE} pixels wide and high"
+        )
     if str(data) == "builtin":
         from nerfcl.scenes.builtin import load_builtin
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nerfcl.cameras import focal_from_angle
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.scene import Scene, Views, box_seen_by
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene, Views, box_seen_by
 
 _WHITE = (1.0, 1.0, 1.0)
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -47,6 +47,10 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None) -> Views:
     files = [_image_file(root, path, index, frame) for index, frame in enumerate(frames)]
     with open_image(files[0]) as first:
         original = first.size
+    if size is None and min(original) < SMALLEST_IMAGE:
+        raise NerfclError(
+            f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
+        )
     images = np.stack([_read_on_white(file, original, size) for file in files])
     height, width = images.shape[1:3]
     focal = focal_from_angle(angle, width)
@@ -68,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise NerfclError(f"{path}: no such file; --data must name a scene folder or 'builtin'") from None
     except OSError as error:
         raise NerfclError(f"{path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise NerfclError(f"{path}: is not valid JSON ({error}); restore it from its source") from None
     if not isinstance(content, dict):
         raise NerfclError(f"{path}: must hold a JSON object, found a {type(content).__name__}")
@@ -79,22 +83,27 @@ def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
     """The frame's `transform_matrix` as (4, 4) float32; errors name the file and the frame."""
     matrix = frame.get("transform_matrix") if isinstance(frame, dict) else None
     try:
-        pose = np.asarray(matrix, dtype=np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):
+            pose = np.asarray(matrix, dtype=np.float64).astype(np.float32)
+    except (TypeError, ValueError, OverflowError):
         pose = np.empty(0)
     if pose.shape != (4, 4):
-        raise NerfclError(f"{path}: frame {index} has no 4x4 'transform_matrix'; add it or remove the frame")
+        raise NerfclError(f"{path}: frame {index} has no 4x4 'transform_matrix' of numbers; add it or remove the frame")
     if not np.isfinite(pose).all():
         raise NerfclError(f"{path}: frame {index} has NaN or infinity in 'transform_matrix'; mend or remove the frame")
-    if abs(np.linalg.det(pose[:3, :3].astype(np.float64))) < 1e-6:
-        raise NerfclError(f"{path}: frame {index} has a singular 'transform_matrix'; mend or remove the frame")
+    turn = pose[:3, :3].astype(np.float64)
+    if np.abs(turn.T @ turn - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0.0:
+        raise NerfclError(
+            f"{path}: frame {index} has a 'transform_matrix' whose upper 3x3 part is no rotation; "
+            "mend or remove the frame"
+        )
     return pose
 
 
 def _image_file(root: Path, path: Path, index: int, frame: Any) -> Path:
     name = frame.get("file_path")
-    if not isinstance(name, str):
-        raise NerfclError(f"{path}: frame {index} has no 'file_path'; add it or remove the frame")
+    if not isinstance(name, str) or not Path(name).name or "\0" in name:
+        raise NerfclError(f"{path}: frame {index} has no usable 'file_path'; add it or remove the frame")
     file = root / name
     return file if file.suffix.lower() in _IMAGE_SUFFIXES else file.with_name(file.name + ".png")
 

@@ -96,9 +96,7 @@ def bevelled_prism(outline: FloatArray, low: float, high: float, bevel: float) -
     # Vertex numbers of the cap, the edge before and the edge after each corner.
     i = np.arange(count)
     j = (i + 1) % count
-    bottom, bottom_before, bottom_after, top, top_before, top_after = (
-        i + count * block for block in range(6)
-    )
+    bottom, bottom_before, bottom_after, top, top_before, top_after = (i + count * block for block in range(6))
     quads = [
         (bottom_after, bottom_before[j], top_before[j], top_after),
         (bottom_before, bottom_after, top_after, top_before),
@@ -130,9 +128,7 @@ def turned_mesh(profile: FloatArray, segments: int) -> Mesh:
     steps = np.diff(profile, axis=0)
     lengths = np.linalg.norm(steps, axis=1, keepdims=True)
     band = np.stack([steps[:, 1], -steps[:, 0]], axis=1) / lengths
-    short = (
-        (lengths[:, 0] < 0.1) & (np.arange(len(band)) > 0) & (np.arange(len(band)) < len(band) - 1)
-    )
+    short = (lengths[:, 0] < 0.1) & (np.arange(len(band)) > 0) & (np.arange(len(band)) < len(band) - 1)
     start = np.where(short[:, None], np.roll(band, 1, axis=0), band)
     stop = np.where(short[:, None], np.roll(band, -1, axis=0), band)
 
@@ -149,9 +145,7 @@ def turned_mesh(profile: FloatArray, segments: int) -> Mesh:
     normals = np.stack([rings(start), rings(stop)], axis=1)
     s = np.arange(segments)
     t = (s + 1) % segments
-    quad = np.concatenate(
-        [np.stack([s, t, t + segments], 1), np.stack([s, t + segments, s + segments], 1)]
-    )
+    quad = np.concatenate([np.stack([s, t, t + segments], 1), np.stack([s, t + segments, s + segments], 1)])
     faces = quad[None] + (2 * segments * np.arange(len(band)))[:, None, None]
     return Mesh(positions.reshape(-1, 3), normals.reshape(-1, 3), faces.reshape(-1, 3))
 
@@ -162,12 +156,7 @@ def tube_mesh(points: FloatArray, radius: float, sides: int = 12, steps: int = 1
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
     pieces = []
     for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
-        pieces.append(
-            b
-            + t * (c - a) / 2
-            + t**2 * (a - 2.5 * b + 2 * c - d / 2)
-            + t**3 * (1.5 * (b - c) + (d - a) / 2)
-        )
+        pieces.append(b + t * (c - a) / 2 + t**2 * (a - 2.5 * b + 2 * c - d / 2) + t**3 * (1.5 * (b - c) + (d - a) / 2))
     curve = np.concatenate([*pieces, points[-1:]])
     tangent = np.gradient(curve, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -279,9 +268,7 @@ def _import_mitsuba() -> Any:
     except ImportError as error:
         from nerfcl.errors import NerfclError
 
-        raise NerfclError(
-            "Rendering the built-in scene needs Mitsuba: pip install 'nerfcl[render]'"
-        ) from error
+        raise NerfclError("Rendering the built-in scene needs Mitsuba: pip install 'nerfcl[render]'") from error
     mitsuba.set_variant("scalar_rgb")
     return mitsuba
 
@@ -303,9 +290,7 @@ def _material(kind: str, colour: str) -> dict[str, Any]:
     return {"type": "roughplastic", "alpha": roughness, "diffuse_reflectance": rgb}
 
 
-def _panel_light(
-    mi: Any, position: list[float], size: float, radiance: list[float]
-) -> dict[str, Any]:
+def _panel_light(mi: Any, position: list[float], size: float, radiance: list[float]) -> dict[str, Any]:
     """A square lamp of half-width `size` aimed at the origin."""
     aim = mi.ScalarTransform4f().look_at(origin=position, target=[0, 0, 0], up=[0, 0, 1])
     return {
@@ -398,8 +383,6 @@ def render_view(
 def encode_film(film: FloatArray) -> NDArray[np.uint8]:
     """Premultiplied linear RGBA (H, W, 4) to straight sRGB-encoded 8-bit RGBA."""
     alpha = np.clip(film[..., 3:], 0, 1)
-    linear = np.clip(
-        np.divide(film[..., :3], alpha, where=alpha > 0, out=np.zeros_like(film[..., :3])), 0, 1
-    )
+    linear = np.clip(np.divide(film[..., :3], alpha, where=alpha > 0, out=np.zeros_like(film[..., :3])), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255 * np.concatenate([encoded, alpha], axis=2)).astype(np.uint8)

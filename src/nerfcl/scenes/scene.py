@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from nerfcl.cameras import Camera
+from nerfcl.errors import NerfclError
+
+SMALLEST_IMAGE = 11  # pixels; the window of SSIM does not fit into less
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class Views:
         """The views at these positions, in this order."""
         chosen = torch.as_tensor(list(indices), dtype=torch.long)
         return Views(
-            self.images[chosen], self.poses[chosen], self.intrinsics[chosen], tuple(self.names[i] for i in chosen.tolist())
+            self.images[chosen],
+            self.poses[chosen],
+            self.intrinsics[chosen],
+            tuple(self.names[i] for i in chosen.tolist()),
         )
 
     def camera(self, index: int) -> Camera:
@@ -97,6 +103,9 @@ def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:
 
     The centre is the point nearest to all optical axes (least squares); the half side is the half width of the
     widest view at the centre's depth.
+
+    Raises:
+        NerfclError: the cameras do not look at anything together.
     """
     origins, forward = poses[:, :3, 3].double(), -poses[:, :3, 2].double()
     forward = torch.nn.functional.normalize(forward, dim=-1)
@@ -104,5 +113,11 @@ def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:
     center = torch.linalg.lstsq(across.sum(0), (across @ origins[:, :, None]).sum(0)).solution[:, 0]
     depths = ((center - origins) * forward).sum(-1)
     half = float((depths * 0.5 * width / intrinsics[:, 0].double()).abs().max())
+    nearest = float((center - origins).norm(dim=-1).min())
+    if not half > 1e-6 or not nearest > 1e-6:
+        raise NerfclError(
+            "the cameras stand in one point or look past each other, so that there is no place that they look at; "
+            "scenes must be seen from around"
+        )
     x, y, z = (center - half).tolist()
     return Box((x, y, z), 2.0 * half)

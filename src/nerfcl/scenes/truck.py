@@ -88,9 +88,7 @@ class Tube:
 Part = Brick | Prism | Turned | Tube
 
 
-def _box(
-    x: Span, y: Span, z: Span, colour: str, *, studs: bool = False, material: Material = "plastic"
-) -> Brick:
+def _box(x: Span, y: Span, z: Span, colour: str, *, studs: bool = False, material: Material = "plastic") -> Brick:
     """A brick from three spans; the ends of a span may come in any order (mirrored sides)."""
     (x0, x1), (y0, y1), (z0, z1) = sorted(x), sorted(y), sorted(z)
     return Brick((x0, y0, z0), (x1 - x0, y1 - y0, z1 - z0), colour, material, studs)
@@ -257,9 +255,7 @@ def cab() -> list[Part]:
         _box((-1, 1), (2.9, 6.2), (8.2, 8.6), "white", studs=True),
         _box((-1, 1), (3.0, 3.5), (5.8, 8.2), "white"),
         _box((-2.4, 2.4), (10.6, 10.7), (3.0, 4.6), "black"),
-        Prism(
-            ((3.4, 5.8), (6.85, 5.8), (6.0, 8.2), (3.4, 8.2)), "x", (-3.8, 3.8), "glass", "glass"
-        ),
+        Prism(((3.4, 5.8), (6.85, 5.8), (6.0, 8.2), (3.4, 8.2)), "x", (-3.8, 3.8), "glass", "glass"),
         Prism(((6.1, 8.2), (7.1, 8.0), (7.1, 8.2), (6.1, 8.6)), "x", (-3.8, 3.8), "dark"),
         _box((-3.4, 3.4), (5.5, 6.0), (8.8, 9.05), "black"),
     ]
@@ -320,9 +316,7 @@ TAIL_PANEL = ("KWKWKWKW", "WKWKWKWK") * 3
 MOSAIC_COLOURS = {"R": "red", "Y": "yellow", "B": "blue", "W": "white", "K": "black"}
 
 
-def _mosaic(
-    rows: tuple[str, ...], along: Axis, start: float, depth: Span, top: float
-) -> list[Part]:
+def _mosaic(rows: tuple[str, ...], along: Axis, start: float, depth: Span, top: float) -> list[Part]:
     """A wall of plates; neighbours of one colour in a row become one longer plate."""
     parts: list[Part] = []
     for index, row in enumerate(rows):
@@ -447,9 +441,7 @@ def cargo() -> list[Part]:
     crates = ((0.0, -2.2, 4.4, "green", "lime"), (0.0, -5.3, 4.4, "purple", "pink"))
     for x, y, z, body, lid in crates:
         for level in range(2):
-            parts.append(
-                _box((x, x + 2.9), (y, y + 2.9), (z + 1.2 * level, z + 1.2 * level + 1.2), body)
-            )
+            parts.append(_box((x, x + 2.9), (y, y + 2.9), (z + 1.2 * level, z + 1.2 * level + 1.2), body))
         parts.append(_box((x, x + 2.9), (y, y + 2.9), (z + 2.4, z + 2.8), lid, studs=True))
     parts += [
         _box((0.4, 2.4), (-4.8, -2.8), (7.2, 8.4), "orange", studs=True),
