@@ -120,7 +120,7 @@ def test_frames_without_a_ray_are_not_kept() -> None:
     few = memory(5, seed=4)
     few.fill(views_from(0, 30))
     frames = {view for view, _, _ in held(few)}
-    assert few.nbytes == 5 * 11 + len(frames) * 64
+    assert few.nbytes == 5 * 11 + len(frames) * 68
 
 
 @pytest.mark.parametrize("capacity", [None, 37, 3])
