@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export OMP_WAIT_POLICY ?= PASSIVE
 
 # Where the user's own torch sees a GPU it is kept: the environment shares it, and no version is forced on it.
 OWN_TORCH := $(shell $(PYTHON) -c "import torch; print('yes' if torch.cuda.is_available() else '')" 2>/dev/null)

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,7 +165,8 @@ def clear_rays(count: int, settings: MarchSettings, cells: int, seed: int) -> tu
 
     o, d = origins.double(), directions.double()
     safe = torch.where(d == 0, torch.full_like(d, 1e-12), d)
-    a, b = (lower - o) / safe, (lower + settings.side - o) / safe
+    inner = torch.tensor(settings.limits, dtype=torch.float64)
+    a, b = (inner[0] - o) / safe, (inner[1] - o) / safe
     first = torch.minimum(a, b).amax(-1).clamp(min=0) + jitter.double() * settings.step
     last = torch.maximum(a, b).amin(-1)
     along = first[:, None] + torch.arange(settings.longest).double() * settings.step
@@ -176,9 +178,13 @@ def clear_rays(count: int, settings: MarchSettings, cells: int, seed: int) -> tu
     return origins[clear].contiguous(), directions[clear].contiguous(), jitter[clear].contiguous()
 
 
+INNER = ((-1.2, -0.6, 0.25), (0.9, 1.5, 1.9))
+
+
+@pytest.mark.parametrize("inner", [None, INNER])
 @pytest.mark.parametrize("occupied", [0.0, 0.5, 0.9, 2.0])
-def test_march_twins_agree_on_random_rays(occupied: float) -> None:
-    settings = MarchSettings((-1.5, -1.0, 0.25), 2.5, 2.5 / 20, occupied)
+def test_march_twins_agree_on_random_rays(occupied: float, inner: tuple[Any, Any] | None) -> None:
+    settings = MarchSettings((-1.5, -1.0, 0.25), 2.5, 2.5 / 20, occupied, inner)
     thickness = random(8, 8, 8, seed=7)
     origins, directions, jitter = clear_rays(1500, settings, 8, seed=11)
     compiled = cpu.march(origins, directions, thickness, jitter, settings)

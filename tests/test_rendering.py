@@ -376,7 +376,7 @@ def test_full_occupancy_grid_equals_no_grid() -> None:
     rays = random_rays(100)
     none, full = grid_model(), grid_model()
     full.thickness.fill_(0.5)
-    full.occupied.fill_(0.02)
+    full.occupied = 0.02
     same(none.render(rays), full.render(rays), atol=0.0)
 
 

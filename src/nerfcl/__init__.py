@@ -13,9 +13,10 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# The pools of torch and numba would otherwise spin against each other between their turns on the same cores; this
-# must be set before either is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# torch and numba each bring a pool of OpenMP threads and take turns on the same cores. By default an idle pool spins
+# for milliseconds, against the other one; sleeping at once costs a wake-up at each of some forty parallel loops a step.
+# Some ten microseconds are the mean. It must be set before either is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from nerfcl.errors import NerfclError

@@ -36,14 +36,15 @@ def march(
     rays = origins.shape[0]
     origin, direction = origins.numpy(), directions.numpy()
     corner = np.asarray(settings.lower, dtype=np.float32)
+    inner = np.asarray(settings.limits, dtype=np.float32)
     side, step = np.float32(settings.side), np.float32(settings.step)
     first = np.empty(rays, np.float32)
     # Which steps are kept is written down, not found again: rounding may not differ between two passes.
     hits = np.empty((rays, settings.longest), np.int16)
     offsets = np.zeros(rays + 1, np.int64)
     _find_hits(
-        origin, direction, thickness.numpy(), np.float32(settings.occupied), corner, side, step, jitter.numpy(), first,
-        hits, offsets,
+        origin, direction, thickness.numpy(), np.float32(settings.occupied), inner, corner, side, step,
+        jitter.numpy(), first, hits, offsets,
     )  # fmt: skip
     np.cumsum(offsets, out=offsets)
     positions, distances = torch.empty(int(offsets[-1]), 3), torch.empty(int(offsets[-1]))
@@ -52,7 +53,7 @@ def march(
 
 
 @njit(**_OPTIONS)
-def _find_hits(origins, directions, thickness, occupied, corner, side, step, jitter, first, hits, counts):
+def _find_hits(origins, directions, thickness, occupied, inner, corner, side, step, jitter, first, hits, counts):
     cells = thickness.shape[0]
     scale = np.float32(cells) / side
     for r in prange(origins.shape[0]):
@@ -61,8 +62,8 @@ def _find_hits(origins, directions, thickness, occupied, corner, side, step, jit
             along = directions[r, axis]
             if abs(along) < 1e-12:
                 along = np.float32(1e-12)
-            a = (corner[axis] - origins[r, axis]) / along
-            b = (corner[axis] + side - origins[r, axis]) / along
+            a = (inner[0, axis] - origins[r, axis]) / along
+            b = (inner[1, axis] - origins[r, axis]) / along
             near = max(near, min(a, b))
             far = min(far, max(a, b))
         start = near + jitter[r] * step

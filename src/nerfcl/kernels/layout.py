@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Corner = tuple[float, float, float]
+
 
 @dataclass(frozen=True, eq=False)
 class GridLevels:
@@ -63,12 +65,21 @@ class MarchSettings:
         side: edge length of the cube, world units.
         step: distance between samples, world units.
         occupied: cells whose optical thickness is at least this are sampled.
+        inner: corners with the smallest and the largest coordinates of a box, in world units, outside which nothing is
+            occupied; samples begin at its near side. None is the whole cube.
     """
 
-    lower: tuple[float, float, float]
+    lower: Corner
     side: float
     step: float
     occupied: float
+    inner: tuple[Corner, Corner] | None = None
+
+    @property
+    def limits(self) -> tuple[Corner, Corner]:
+        """`inner`, or the corners of the whole cube."""
+        x, y, z = self.lower
+        return self.inner or (self.lower, (x + self.side, y + self.side, z + self.side))
 
     @property
     def longest(self) -> int:

@@ -36,7 +36,8 @@ def march(
     side, step = settings.side, settings.step
     corner = torch.tensor(settings.lower, dtype=origins.dtype, device=origins.device)
     safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
-    a, b = (corner - origins) / safe, (corner + side - origins) / safe
+    inner = torch.tensor(settings.limits, dtype=origins.dtype, device=origins.device)  # (2, 3)
+    a, b = (inner[0] - origins) / safe, (inner[1] - origins) / safe
     first = torch.minimum(a, b).amax(-1).clamp(min=0.0) + jitter * step  # (R,)
     last = torch.maximum(a, b).amin(-1)
     distances = (

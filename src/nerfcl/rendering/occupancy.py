@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from nerfcl import kernels
 from nerfcl.cameras import Rays
 from nerfcl.fields.hashgrid import HashGridField
+from nerfcl.kernels.layout import Corner
 from nerfcl.rendering.rendering import Rendering
 from nerfcl.scenes.scene import Box
 
@@ -54,7 +56,6 @@ class OccupancyModel(nn.Module):
     """
 
     thickness: Tensor
-    occupied: Tensor
     background: Tensor
 
     def __init__(
@@ -71,9 +72,10 @@ class OccupancyModel(nn.Module):
         self.register_buffer("background", torch.tensor(background))
         # Optical thickness of one (fine) step within each cell: the largest seen lately.
         self.register_buffer("thickness", torch.zeros(cells, cells, cells))
-        self.register_buffer("occupied", torch.zeros(()))
-        # Training steps so far: a number, not a buffer, since reading it must not wait for the device.
-        self.age = 0
+        # Numbers, not buffers: reading them at every step must not wait for the device.
+        self.age = 0  # training steps so far
+        self.occupied = 0.0  # cells of at least this thickness are sampled
+        self.inner: tuple[Corner, Corner] | None = None  # outside this box no cell is
 
     @property
     def step_length(self) -> float:
@@ -117,15 +119,16 @@ class OccupancyModel(nn.Module):
         flat[cells] = torch.maximum(flat[cells] * self.settings.decay, density * self.step_length)
         # Rounding may lift the mean of equal cells above all of them.
         usual = torch.minimum(self.thickness.mean(), self.thickness.max())
-        self.occupied.copy_(usual.clamp(max=self.settings.occupied))
+        self.occupied = min(float(usual), self.settings.occupied)
+        self.inner = self._box_around((self.thickness >= self.occupied).nonzero())
 
-    def get_extra_state(self) -> int:
+    def get_extra_state(self) -> dict[str, Any]:
         """What the state dict holds beside parameters and buffers."""
-        return self.age
+        return {"age": self.age, "occupied": self.occupied, "inner": self.inner}
 
-    def set_extra_state(self, state: int) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes back what `get_extra_state` gave."""
-        self.age = state
+        self.age, self.occupied, self.inner = state["age"], state["occupied"], state["inner"]
 
     def snapshot(self) -> OccupancyModel:
         """A frozen copy."""
@@ -144,4 +147,13 @@ class OccupancyModel(nn.Module):
 
     def march_settings(self) -> kernels.MarchSettings:
         """How rays march now."""
-        return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, float(self.occupied))
+        return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, self.occupied, self.inner)
+
+    def _box_around(self, cells: Tensor) -> tuple[Corner, Corner]:
+        size = self.box.side / self.settings.cells
+        first, last = cells.amin(0).tolist(), cells.amax(0).tolist()
+        x, y, z = self.box.lower
+        return (
+            (x + first[0] * size, y + first[1] * size, z + first[2] * size),
+            (x + (last[0] + 1) * size, y + (last[1] + 1) * size, z + (last[2] + 1) * size),
+        )
