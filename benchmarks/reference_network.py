@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def embed(x: Tensor, frequencies: int) -> Tensor:
     """(N, 3) -> (N, 3 + 6 * frequencies): the raw input, then sines and cosines of its multiples by powers of two."""
-    scaled = x[:, None] * (2.0 ** torch.arange(frequencies))[:, None]  # (N, K, 3)
+    scaled = x[:, None] * (2.0 ** torch.arange(frequencies, device=x.device))[:, None]  # (N, K, 3)
     return torch.cat([x[:, None], scaled.sin(), scaled.cos()], 1).flatten(1)
 
 
@@ -44,9 +44,9 @@ def composite(network: Network, origins: Tensor, directions: Tensor, depths: Ten
     positions = origins[:, None] + depths[..., None] * directions[:, None]  # (R, S, 3)
     along = directions[:, None].expand_as(positions)
     density, colour = network(positions.reshape(-1, 3), along.reshape(-1, 3))
-    lengths = torch.cat([depths[:, 1:] - depths[:, :-1], torch.full((rays, 1), 1e10)], -1)
+    lengths = torch.cat([depths[:, 1:] - depths[:, :-1], torch.full_like(depths[:, :1], 1e10)], -1)
     alpha = 1.0 - torch.exp(-density.view(rays, samples) * lengths)
-    light = torch.cumprod(torch.cat([torch.ones(rays, 1), 1.0 - alpha + 1e-10], -1), -1)[:, :-1]
+    light = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1.0 - alpha + 1e-10], -1), -1)[:, :-1]
     weights = alpha * light
     rgb = (weights[..., None] * colour.view(rays, samples, 3)).sum(1)
     return rgb + 1.0 - weights.sum(-1, keepdim=True), weights
@@ -58,7 +58,7 @@ def importance(depths: Tensor, weights: Tensor, count: int) -> Tensor:
     shares = weights[:, 1:-1] + 1e-5
     cdf = torch.cumsum(shares / shares.sum(-1, keepdim=True), -1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)
-    drawn = torch.rand(len(depths), count)
+    drawn = torch.rand(len(depths), count, device=depths.device)
     right = torch.searchsorted(cdf, drawn, right=True).clamp(1, cdf.shape[1] - 1)
     low, high = cdf.gather(1, right - 1), cdf.gather(1, right)
     a, b = middles.gather(1, right - 1), middles.gather(1, right)
@@ -68,16 +68,17 @@ def importance(depths: Tensor, weights: Tensor, count: int) -> Tensor:
 class ReferenceStep:
     """A callable that does one training step on 1024 rays: forward, backward, Adam."""
 
-    def __init__(self, rays: int = 1024) -> None:
-        self.coarse, self.fine = Network(), Network()
+    def __init__(self, rays: int = 1024, device: torch.device | str = "cpu") -> None:
+        self.coarse, self.fine = Network().to(device), Network().to(device)
         self.optimiser = torch.optim.Adam([*self.coarse.parameters(), *self.fine.parameters()], lr=5e-4)
-        self.directions = nn.functional.normalize(torch.randn(rays, 3), dim=-1)
-        self.origins, self.targets = -4.0 * self.directions, torch.rand(rays, 3)
+        self.directions = nn.functional.normalize(torch.randn(rays, 3, device=device), dim=-1)
+        self.origins, self.targets = -4.0 * self.directions, torch.rand(rays, 3, device=device)
 
     def __call__(self) -> float:
         rays = len(self.origins)
-        edges = torch.linspace(2.0, 6.0, 65)
-        depths = edges[:-1] + (edges[1:] - edges[:-1]) * torch.rand(rays, 64)
+        device = self.origins.device
+        edges = torch.linspace(2.0, 6.0, 65, device=device)
+        depths = edges[:-1] + (edges[1:] - edges[:-1]) * torch.rand(rays, 64, device=device)
         rgb, weights = composite(self.coarse, self.origins, self.directions, depths)
         finer = torch.cat([depths, importance(depths, weights.detach(), 128)], -1).sort(-1).values
         fine, _ = composite(self.fine, self.origins, self.directions, finer)

@@ -6,7 +6,6 @@ python benchmarks/speed.py [--data PATH]
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
 import torch
+from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
 from nerfcl import kernels
@@ -35,14 +35,13 @@ from nerfcl.streams import Stream, make_stream
 from nerfcl.training import History, Learner, StepReport, TrainingSettings, learn, new_learner
 
 RESULTS = Path(__file__).parent / "results.md"
-LEGO = Path(__file__).parents[1] / "../shared/data/nerf_synthetic/lego"
 REFERENCE_DB = 27.79
 Row = tuple[str, str]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=str(LEGO) if LEGO.is_dir() else "builtin")
+    parser.add_argument("--data", default=lego_or_builtin())
     data = parser.parse_args().data
     kernels.compile_kernels()
     scene = load_scene(data, (64, 64))
@@ -204,36 +203,12 @@ def memory_rows(data: str) -> list[Row]:
 
 def report(sections: list[tuple[str, list[Row]]]) -> str:
     """The tables as Markdown."""
-    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, __import__("numba"), __import__("numpy")))
-    machine = (
-        f"{processor()}, {torch.get_num_threads()} threads, {platform.system()}, Python {platform.python_version()}"
-    )
-    lines = [
-        "# Benchmark",
-        "",
-        "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run.",
-        "",
-        f"{machine}; {versions}.",
-    ]
+    lines = ["# Speed", "", "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run."]
+    lines += ["", f"{processor()}; {versions()}."]
     for title, rows in sections:
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| what | measured |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in rows),
-        ]
+        lines += ["", f"## {title}", "", "| what | measured |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in rows]
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        return names[0].split(":", 1)[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

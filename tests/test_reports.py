@@ -106,7 +106,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "matrix.png": lambda path: matrix_figure(path, [[30.0, 12.0]], TWO, "t"),
     "curves.png": lambda path: curves_figure(path, CURVE, TWO, 100, "t"),
     "views.png": lambda path: views_figure(path, [picture(8, 8)], [[picture(8, 8, 1)]], [[9.0]], TWO, "t"),
-    "forgetting.gif": lambda path: forgetting_gif(path, [(1.0, picture(8, 8))], picture(8, 8), TWO, 100),
+    "forgetting.gif": lambda path: forgetting_gif(path, {"replay": [(1.0, picture(8, 8))]}, picture(8, 8), TWO, 100),
     "comparison.png": lambda path: comparison_figure(path, [row("replay", [30.0, 29.0], -1.0)], TWO, "t"),
     "both.png": lambda path: comparison_curves_figure(path, {"replay": CURVE}, TWO, 100, "t"),
     "results.json": lambda path: write_json(path, {"a": 1}),
@@ -250,7 +250,7 @@ def test_gif_has_few_frames_and_plays_for_seven_seconds(tmp_path: Path) -> None:
     # 301 frames that go from black to truth, in brightness.
     frames = [(2.0 * k / 300, (truth * (k / 300)).astype(np.uint8)) for k in range(1, 301)]
     path = tmp_path / "forgetting.gif"
-    forgetting_gif(path, frames, truth, TWO, 1500)
+    forgetting_gif(path, {"replay": frames}, truth, TWO, 1500)
     pages, durations = gif(path)
     assert 40 <= len(pages) <= 90
     assert 6000 <= sum(durations) <= 8000
@@ -276,7 +276,7 @@ def test_gif_has_few_frames_and_plays_for_seven_seconds(tmp_path: Path) -> None:
 def test_gif_of_few_large_frames_and_another_shape(tmp_path: Path) -> None:
     truth = np.zeros((600, 300, 3), dtype=np.uint8)
     frames = [(0.5, truth + np.uint8(9)), (1.0, truth + np.uint8(99)), (2.0, truth + np.uint8(200))]
-    forgetting_gif(tmp_path / "few.gif", frames, truth, TWO, 10)
+    forgetting_gif(tmp_path / "few.gif", {"replay": frames}, truth, TWO, 10)
     pages, durations = gif(tmp_path / "few.gif")
     assert durations == [500, 500, 1500]
     assert pages[0].shape[0] < 420

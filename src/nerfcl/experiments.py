@@ -43,6 +43,7 @@ from nerfcl.training import (
     new_learner,
     picture_positions,
     take_over_first,
+    watched_view,
 )
 
 RESULTS = "results.json"
@@ -122,14 +123,18 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     title = f"{setup.title}: {', '.join(setup.tasks)}" if len(setup.tasks) <= 4 else setup.title
     write_json(config.out / "comparison.json", {"tasks": setup.tasks, "rows": rows, "runs": _without_views(everything)})
     comparison_figure(config.out / "comparison.png", rows, setup.tasks, title)
-    curves = {name: _history_in(config.out / f"seed-{config.seeds[0]}" / name, setup).curve for name in strategies}
+    histories = {name: _history_in(config.out / f"seed-{config.seeds[0]}" / name, setup) for name in strategies}
+    _write_gif(config.out / "forgetting.gif", histories, setup)
+    curves = {name: history.curve for name, history in histories.items()}
     restarting = [name for name, strategy in strategies.items() if strategy.from_scratch]
     comparison_curves_figure(
         config.out / "curves.png", curves, setup.tasks, config.steps, title, from_scratch=restarting
     )
     print_table(comparison_table(rows, setup.tasks))
-    print(f"pictures: {config.out / 'comparison.png'}, {config.out / 'curves.png'}")
-    print(f"each run's own: {config.out}/seed-{config.seeds[0]}/*/{{views,curves,matrix}}.png and forgetting.gif")
+    print(f"pictures: {config.out}/comparison.png, curves.png, forgetting.gif")
+    print(
+        f"each run's own: {config.out}/seed-{config.seeds[0]}/STRATEGY/views.png, curves.png, matrix.png, forgetting.gif"
+    )
     return everything
 
 
@@ -240,8 +245,7 @@ def _train_into(
     with _observed(folder, f"{config.strategy} · seed {config.seed}", config, learner, setup, compilation) as observers:
         learn(setup.stream, learner, setup.training, observers)
     results = results_of(learner.history, setup.stream, config.strategy, config.seed, setup.training.steps)
-    title = f"{setup.title}, {config.strategy}"
-    _write_pictures(folder, title, learner.history, setup, from_scratch=strategy.from_scratch)
+    _write_pictures(folder, config.strategy, learner.history, setup, from_scratch=strategy.from_scratch)
     write_json(folder / RESULTS, results)
     return results
 
@@ -295,7 +299,8 @@ def _history_in(folder: Path, setup: Setup) -> History:
     return load_checkpoint(_checkpoint(folder, len(setup.stream))).history
 
 
-def _write_pictures(folder: Path, title: str, history: History, setup: Setup, *, from_scratch: bool) -> None:
+def _write_pictures(folder: Path, name: str, history: History, setup: Setup, *, from_scratch: bool) -> None:
+    title = f"{setup.title}, {name}"
     first = setup.stream[0].test
     shown = picture_positions(first)
     matrix_figure(folder / "matrix.png", history.R, setup.tasks, title)
@@ -310,8 +315,14 @@ def _write_pictures(folder: Path, title: str, history: History, setup: Setup, *,
         setup.tasks,
         title,
     )
-    watched = first.images[len(first) // 2].numpy()
-    forgetting_gif(folder / "forgetting.gif", history.frames, watched, setup.tasks, setup.training.steps)
+    _write_gif(folder / "forgetting.gif", {name: history}, setup)
+
+
+def _write_gif(path: Path, histories: dict[str, History], setup: Setup) -> None:
+    watched = watched_view(setup.stream)
+    truth = setup.stream[0].test.images[watched].numpy()
+    frames = {name: history.frames for name, history in histories.items()}
+    forgetting_gif(path, frames, truth, setup.tasks, setup.training.steps)
 
 
 def _settings(config: Common) -> dict[str, Any]:

@@ -298,8 +298,8 @@ def _look_if_due(
         scores = [evaluate(learner.model, views, how, with_ssim=False).mean_psnr for views in watched]
         history.curve.append((where, scores))
     if frame_due:
-        test = stream[0].test
-        history.frames.append((where, render_uint8(learner.model, test, len(test) // 2, how)))
+        frame = render_uint8(learner.model, stream[0].test, watched_view(stream), how)
+        history.frames.append((where, frame))
     history.evaluation += time.perf_counter() - started
     if curve_due or frame_due:
         for observer in observers:
@@ -320,6 +320,18 @@ def _score(learner: Learner, stream: Stream, settings: TrainingSettings) -> None
     history.ssim.append([score.ssim for score in scores])
     history.pictures.append(scores[0].images)
     history.evaluation += time.perf_counter() - started
+
+
+def watched_view(stream: Stream) -> int:
+    """Position of the test view of the first experience that the frames show.
+
+    It is the one whose camera is farthest from all cameras of later training: there forgetting shows.
+    """
+    first = stream[0].test
+    if len(stream) == 1:
+        return len(first) // 2
+    later = torch.cat([experience.train.poses[:, :3, 3] for experience in stream[1:]])
+    return int(torch.cdist(first.poses[:, :3, 3], later).amin(1).argmax())
 
 
 def picture_positions(views: Views, count: int = 4) -> tuple[int, ...]:

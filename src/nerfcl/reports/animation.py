@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,37 +19,49 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 90
 MOST_BYTES = 2_000_000
-PANEL = 256  # pixels high, about
+PANEL, SMALL_PANEL = 256, 192  # pixels high, about: for one or two strategies, and for more
 PLAY_SECONDS = 5.5
 HOLD_SECONDS = 1.5
 
 TRACK = "#e4e4e4"
 _OWN_COLOURS = ("#ffffff", INK, TRACK, *COLOURS)
+Frames = Sequence[tuple[float, np.ndarray]]
 _MARGIN, _HEADER, _CAPTION, _TIMELINE = 12, 34, 26, 22
 
 
 def forgetting_gif(
-    path: str | Path, frames: Sequence[tuple[float, np.ndarray]], truth: np.ndarray, tasks: Sequence[str], steps: int
+    path: str | Path, runs: Mapping[str, Frames], truth: np.ndarray, tasks: Sequence[str], steps: int
 ) -> None:
-    """Writes truth and rendering side by side while training goes on, about seven seconds long.
+    """Writes truth and renderings side by side while training goes on, about seven seconds long.
 
     Args:
         path: the GIF.
-        frames: (tasks so far as a fraction, (H, W, 3) uint8 rendering), in order; at least one.
+        runs: per strategy (tasks so far as a fraction, (H, W, 3) uint8 rendering), in order; at least one of each. The
+            first strategy's moments are shown, of the others what they had rendered last by then.
         truth: (H, W, 3) uint8.
         tasks: their names.
         steps: training steps per task.
     """
-    indices = task_indices([x for x, _ in frames])
+    moments = [x for x, _ in next(iter(runs.values()))]
+    indices = task_indices(moments)
     data = b""
     for most_frames, colours in ((MOST_FRAMES, 256), (60, 256), (60, 128), (40, 64)):
-        chosen = evenly(len(frames), most_frames)
-        pages = [_page(*frames[k], truth, tasks, indices[k], steps) for k in chosen]
+        chosen = evenly(len(moments), most_frames)
+        pages = [
+            _page(moments[k], {name: _last_by(moments[k], frames) for name, frames in runs.items()}, truth, tasks,
+                  indices[k], steps)
+            for k in chosen
+        ]  # fmt: skip
         data = _encode(pages, colours)
         if len(data) <= MOST_BYTES:
             break
     with written_aside(path) as aside:
         aside.write_bytes(data)
+
+
+def _last_by(moment: float, frames: Frames) -> np.ndarray:
+    """The last frame that was there at a moment, or the first of all."""
+    return [frame for x, frame in frames if x <= moment + 1e-9 or x == frames[0][0]][-1]
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -103,33 +114,34 @@ def _flattened(pages: Sequence[Image], colours: int) -> list[Image]:
     return flat
 
 
-def _page(x: float, frame: np.ndarray, truth: np.ndarray, tasks: Sequence[str], task: int, steps: int) -> Image:
-    """One frame: header, truth and rendering, captions, timeline."""
+def _page(
+    x: float, frames: Mapping[str, np.ndarray], truth: np.ndarray, tasks: Sequence[str], task: int, steps: int
+) -> Image:
+    """One frame: header, truth and renderings, captions, timeline."""
     from PIL import Image, ImageDraw, ImageFont
 
-    left, right = _scaled(truth), _scaled(frame)
-    width = max(2 * left.width + 3 * _MARGIN, 400)
-    gap = (width - 2 * left.width) // 3
-    at = (gap, 2 * gap + left.width)
-    bottom = _HEADER + left.height
+    height = PANEL if len(frames) < 3 else SMALL_PANEL
+    panels = [("truth", _scaled(truth, height))]
+    for name, frame in frames.items():
+        score = psnr(frame, truth)
+        panels.append((f"{name}: {score:.1f} dB", _scaled(frame, height)))
+    each = panels[0][1]
+    width = max(len(panels) * each.width + (len(panels) + 1) * _MARGIN, 400)
+    gap = (width - len(panels) * each.width) // (len(panels) + 1)
+    bottom = _HEADER + each.height
     page = Image.new("RGB", (width, bottom + _CAPTION + _TIMELINE), "white")
     draw = ImageDraw.Draw(page)
     large, small = ImageFont.load_default(17), ImageFont.load_default(15)
 
     task = min(task, len(tasks) - 1)
-    colour = COLOURS[task % len(COLOURS)]
-    draw.rectangle((gap, 11, gap + 11, 22), fill=colour)
+    draw.rectangle((gap, 11, gap + 11, 22), fill=COLOURS[task % len(COLOURS)])
     draw.text((gap + 19, 17), f"training on {tasks[task]}", fill=INK, font=large, anchor="lm")
     draw.text((width - gap, 17), f"step {round(x * steps):,}", fill=INK, font=large, anchor="rm")
-    page.paste(left, (at[0], _HEADER))
-    page.paste(right, (at[1], _HEADER))
-    for x0 in at:
-        draw.rectangle((x0 - 1, _HEADER - 1, x0 + left.width, bottom), outline=TRACK)
-    score = psnr(frame, truth)
-    decibels = "infinite" if score == math.inf else f"{score:.1f} dB"
-    middle = bottom + _CAPTION // 2 + 1
-    draw.text((at[0] + left.width // 2, middle), "truth", fill=INK, font=small, anchor="mm")
-    draw.text((at[1] + left.width // 2, middle), f"PSNR {decibels}", fill=INK, font=small, anchor="mm")
+    for i, (caption, picture) in enumerate(panels):
+        x0 = gap + i * (each.width + gap)
+        page.paste(picture, (x0, _HEADER))
+        draw.rectangle((x0 - 1, _HEADER - 1, x0 + each.width, bottom), outline=TRACK)
+        draw.text((x0 + each.width // 2, bottom + _CAPTION // 2 + 1), caption, fill=INK, font=small, anchor="mm")
     _draw_timeline(page, x, len(tasks), gap, bottom + _CAPTION + 5)
     return page
 
@@ -148,13 +160,13 @@ def _draw_timeline(page: Image, x: float, count: int, gap: int, top: int) -> Non
             draw.rectangle((begin, top, begin + round((end - begin) * done), top + 6), fill=COLOURS[i % len(COLOURS)])
 
 
-def _scaled(image: np.ndarray) -> Image:
-    """The image about `PANEL` pixels high, by a whole factor so that every pixel stays square and sharp."""
+def _scaled(image: np.ndarray, height: int) -> Image:
+    """The image about `height` pixels high, by a whole factor so that every pixel stays square and sharp."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image))
-    factor = max(1, round(PANEL / picture.height))
+    factor = max(1, round(height / picture.height))
     if factor > 1:
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    shrink = max(1, round(picture.height / PANEL))
+    shrink = max(1, round(picture.height / height))
     return picture.reduce(shrink) if shrink > 1 else picture

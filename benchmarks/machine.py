@@ -1,0 +1,32 @@
+"""What a benchmark ran on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+LEGO = Path(__file__).resolve().parents[2] / "shared/data/nerf_synthetic/lego"
+
+
+def processor() -> str:
+    """The processor's name and number of threads, where the system tells it."""
+    import torch
+
+    try:
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = names[0].split(":", 1)[1].strip()
+    except (OSError, IndexError):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def versions() -> str:
+    """Versions of what the numbers depend on."""
+    packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "numba", "numpy"))
+    return f"{platform.system()}, Python {platform.python_version()}, {packages}"
+
+
+def lego_or_builtin() -> str:
+    """The lego scene where the test data is there, else the built-in scene."""
+    return str(LEGO) if LEGO.is_dir() else "builtin"
