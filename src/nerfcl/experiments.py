@@ -133,7 +133,7 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     print_table(comparison_table(rows, setup.tasks))
     print(f"pictures: {config.out}/comparison.png, curves.png, forgetting.gif")
     print(
-        f"each run's own: {config.out}/seed-{config.seeds[0]}/STRATEGY/views.png, curves.png, matrix.png, forgetting.gif"
+        f"of each run: {config.out}/seed-{config.seeds[0]}/STRATEGY/views.png, curves.png, matrix.png, forgetting.gif"
     )
     return everything
 
