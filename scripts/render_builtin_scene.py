@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nerfcl.errors import NerfclError
+from nerfcl.files import written_aside
 from nerfcl.scenes.mitsuba_render import (
     CAMERA_ANGLE_X,
     camera_at,
@@ -56,18 +56,10 @@ class View:
     seed: int
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or nothing."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def write_png(path: Path, image: Image.Image) -> None:
     """Writes a whole, optimised PNG or nothing."""
-    part = path.with_name(path.name + ".part")
-    image.save(part, format="PNG", optimize=True)
-    os.replace(part, path)
+    with written_aside(path) as aside:
+        image.save(aside, format="PNG", optimize=True)
 
 
 def plan_views(out: Path, size: int, samples: int) -> list[View]:
@@ -87,7 +79,8 @@ def plan_views(out: Path, size: int, samples: int) -> list[View]:
             path = out / split.name / f"r_{index}.png"
             views.append(View(path, camera, size, samples, 1000 * split.seed + index))
         content = {"camera_angle_x": CAMERA_ANGLE_X, "frames": frames}
-        write_text(out / f"transforms_{split.name}.json", json.dumps(content, indent=1) + "\n")
+        with written_aside(out / f"transforms_{split.name}.json") as aside:
+            aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return views
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 
 from nerfcl.errors import NerfclError
 from nerfcl.fields.hashgrid import HashGridSettings
+from nerfcl.files import written_aside
 from nerfcl.models import ModelSettings
 from nerfcl.rendering.occupancy import OccupancySettings
 from nerfcl.scenes.scene import Box
@@ -63,14 +63,11 @@ def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_set
         "history": history,
         "done": learner.done,
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, aside)
-        os.replace(aside, path)
-    except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
-        raise NerfclError(f"{path}: cannot be written ({error}); check the disk and its permissions") from None
+    with written_aside(path) as aside:
+        try:
+            torch.save(content, aside)
+        except RuntimeError as error:  # torch's writer does not raise OSError when the disk is full
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -21,7 +21,8 @@ def written_aside(path: str | Path) -> Iterator[Path]:
         NerfclError: the file cannot be written; names it.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    # One name for all tries: what a killed run left behind is overwritten by the next.
+    aside = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

@@ -16,17 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerfcl.scenes.truck import (
-    MODEL_CENTRE,
-    PALETTE,
-    STUD_LENGTH,
-    Brick,
-    Part,
-    Prism,
-    Tube,
-    Turned,
-    build_truck,
-)
+from nerfcl.scenes.bricks import Brick, Part, Prism, Tube, Turned
+from nerfcl.scenes.truck import MODEL_CENTRE, PALETTE, STUD_LENGTH, build_truck
 
 FloatArray = NDArray[np.float64]
 
