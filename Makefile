@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Where the user's own torch sees a GPU it is kept: the environment shares it, and no version is forced on it.
 OWN_TORCH := $(shell $(PYTHON) -c "import torch; print('yes' if torch.cuda.is_available() else '')" 2>/dev/null)
 
-.PHONY: install demo test lint types floors unit bench clean
+.PHONY: install demo pictures test lint types floors unit bench clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,10 @@ endif
 
 demo: install
 	$(BIN)/nerfcl compare --data builtin --strategies finetune replay joint --out outputs/demo
+
+# The pictures of the README.
+pictures: demo
+	cp outputs/demo/forgetting.gif outputs/demo/curves.png docs/images/
 
 test: lint types floors unit
 

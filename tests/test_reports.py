@@ -18,6 +18,7 @@ from rich.console import Console
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json, written_aside
+from nerfcl.reports import progress
 from nerfcl.reports.animation import evenly, forgetting_gif
 from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
 from nerfcl.reports.figures import curves_figure, matrix_figure, views_figure
@@ -490,3 +491,14 @@ def test_tensorboard_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(NerfclError, match="file"):
         TensorBoardWriter(tmp_path / "file" / "events", TWO)
+
+
+def test_tracking_passes_everything_on_in_order_and_tells_when_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(progress.track(["a", "b"], "letters")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+    clock = iter(range(0, 100, 3))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    assert list(progress.track(range(4), "numbers")) == [0, 1, 2, 3]
+    assert capsys.readouterr().err.splitlines() == ["numbers 1/4", "numbers 3/4"]

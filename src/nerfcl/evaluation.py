@@ -9,6 +9,7 @@ import numpy as np
 from nerfcl import metrics
 from nerfcl.rendering.rendering import Model, render_image
 from nerfcl.scenes.scene import Views
+from nerfcl.tracking import Track, untracked
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def evaluate(
     *,
     with_ssim: bool = True,
     keep_images: tuple[int, ...] | None = (),
+    track: Track = untracked,
 ) -> Scores:
     """Renders every view and compares what would be saved as a PNG with the truth.
 
@@ -60,9 +62,10 @@ def evaluate(
         settings: how views are rendered.
         with_ssim: whether to compute SSIM, too.
         keep_images: positions of the views whose renderings to return; None returns all.
+        track: passes on what it is given to iterate over, and may show how far it has come.
     """
     psnr, ssim, images = [], [], {}
-    for i in range(len(views)):
+    for i in track(range(len(views)), "rendering views"):
         image = render_uint8(model, views, i, settings)
         truth = views.images[i].numpy()
         psnr.append(metrics.psnr(image, truth))

@@ -25,7 +25,7 @@ from nerfcl.models import ModelSettings
 from nerfcl.reports.animation import forgetting_gif
 from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
 from nerfcl.reports.figures import curves_figure, matrix_figure, views_figure
-from nerfcl.reports.progress import ProgressBar
+from nerfcl.reports.progress import ProgressBar, track
 from nerfcl.reports.results import comparison_row, results_of
 from nerfcl.reports.tables import comparison_table, print_table, run_table
 from nerfcl.reports.tensorboard import TensorBoardWriter
@@ -148,7 +148,7 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
     trained = checkpoint.run
     if config.split not in ("train", "val", "test"):
         raise NerfclError(f"--split {config.split}: must be train, val or test")
-    scene = load_scene(config.data, config.img_wh or tuple(trained["img_wh"]))
+    scene = load_scene(config.data, config.img_wh or tuple(trained["img_wh"]), track)
     views = getattr(scene, config.split)
     views = views.select(select_views(views, config.view))
     if not len(views):
@@ -157,7 +157,7 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
     model.load_state_dict(checkpoint.model)
     settings = EvaluationSettings(config.rays_per_pixel or trained["rays_per_pixel"], trained["pixel_center"])
     compile_kernels()
-    scores = evaluate(model, views, settings, keep_images=None)
+    scores = evaluate(model, views, settings, keep_images=None, track=track)
 
     out = config.out or config.checkpoint.parent.parent / "eval" / f"{config.split}-{_as_file_name(config.view)}"
     for i, name in enumerate(views.names):
@@ -189,7 +189,7 @@ def set_up(config: Common) -> Setup:
     if not 1 <= config.width <= 1024:
         raise NerfclError(f"--width {config.width}: must lie between 1 and 1024")
     device = device_of(config.device)
-    scene = load_scene(config.data, config.img_wh)
+    scene = load_scene(config.data, config.img_wh, track)
     chosen = {f.name: getattr(config, f.name) for f in fields(TrainingSettings) if hasattr(config, f.name)}
     return Setup(
         f"{scene.name} at {config.img_wh[0]}x{config.img_wh[1]}",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from nerfcl.reports.style import decibels
+from nerfcl.tracking import T
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,3 +146,23 @@ def _make_bar(console: Console):
         auto_refresh=False,
         expand=True,
     )
+
+
+def track(items: Sequence[T], what: str, /) -> Iterable[T]:
+    """Passes items on under a bar that vanishes at the end; without a terminal, lines now and then if it takes long."""
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        return bar(items, what, console=console, transient=True)
+    return _tracked_by_lines(items, what, console)
+
+
+def _tracked_by_lines(items: Sequence[T], what: str, console: Console) -> Iterator[T]:
+    due = time.perf_counter() + LINE_EVERY
+    for done, item in enumerate(items):
+        if time.perf_counter() >= due:
+            due += LINE_EVERY
+            console.print(f"{what} {done}/{len(items)}")
+        yield item

@@ -6,16 +6,18 @@ from pathlib import Path
 
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Scene, Views
+from nerfcl.tracking import Track, untracked
 
 __all__ = ["Box", "Scene", "Views", "load_scene"]
 
 
-def load_scene(data: str | Path, size: tuple[int, int] | None = None) -> Scene:
+def load_scene(data: str | Path, size: tuple[int, int] | None = None, track: Track = untracked) -> Scene:
     """Loads a scene.
 
     Args:
         data: "builtin" for the shipped scene, or a folder in Blender layout.
         size: (width, height) to resize images to; None keeps their size.
+        track: passes on what it is given to iterate over, and may show how far it has come.
 
     Raises:
         NerfclError: there is no such scene, or a file of it is missing or damaged.
@@ -27,10 +29,10 @@ def load_scene(data: str | Path, size: tuple[int, int] | None = None) -> Scene:
     if str(data) == "builtin":
         from nerfcl.scenes.builtin import load_builtin
 
-        return load_builtin(size)
+        return load_builtin(size, track)
     root = Path(data).expanduser()
     if not root.is_dir():
         raise NerfclError(f"--data {data}: no such folder; name a scene folder in Blender layout, or 'builtin'")
     from nerfcl.scenes.blender import load_blender
 
-    return load_blender(root, size)
+    return load_blender(root, size, track)

@@ -14,27 +14,29 @@ from PIL import Image
 from nerfcl.cameras import focal_from_angle
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene, Views, box_seen_by
+from nerfcl.tracking import Track, untracked
 
 _WHITE = (1.0, 1.0, 1.0)
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def load_blender(root: Path, size: tuple[int, int] | None) -> Scene:
+def load_blender(root: Path, size: tuple[int, int] | None, track: Track = untracked) -> Scene:
     """Reads a scene in Blender layout, composited on white.
 
     Args:
         root: folder with `transforms_{train,val,test}.json`.
         size: (width, height) to resize to (LANCZOS); None keeps the files' size.
+        track: passes on what it is given to iterate over, and may show how far it has come.
 
     Raises:
         NerfclError: a file is missing, damaged or does not fit the others; names it.
     """
-    train, val, test = (_load_views(root, split, size) for split in ("train", "val", "test"))
+    train, val, test = (_load_views(root, split, size, track) for split in ("train", "val", "test"))
     box = box_seen_by(train.poses, train.intrinsics, train.width)
     return Scene(root.resolve().name, train, val, test, _WHITE, box)
 
 
-def _load_views(root: Path, split: str, size: tuple[int, int] | None) -> Views:
+def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Track) -> Views:
     path = root / f"transforms_{split}.json"
     description = read_json(path)
     frames = description.get("frames")
@@ -51,7 +53,7 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None) -> Views:
         raise NerfclError(
             f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
         )
-    images = np.stack([_read_on_white(file, original, size) for file in files])
+    images = np.stack([_read_on_white(file, original, size) for file in track(files, f"loading {split} views")])
     height, width = images.shape[1:3]
     focal = focal_from_angle(angle, width)
     aspect = (original[0] / original[1]) / (width / height)  # resizing may stretch: fy / fx
