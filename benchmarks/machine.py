@@ -30,3 +30,20 @@ def versions() -> str:
 def lego_or_builtin() -> str:
     """The lego scene where the test data is there, else the built-in scene."""
     return str(LEGO) if LEGO.is_dir() else "builtin"
+
+
+def run_and_tell_peak(arguments: list[str]) -> None:
+    """Runs a nerfcl command in this process and prints the most memory (MB) that it ever held."""
+    import resource
+
+    from nerfcl.cli import main
+
+    if main(arguments):
+        raise SystemExit(1)
+    try:
+        # Linux hands ru_maxrss on from the parent process; VmHWM is this program's own.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except OSError:
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print("peak", kilobytes / 1024)

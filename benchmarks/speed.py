@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=lego_or_builtin())
     data = parser.parse_args().data
+    data = data if data == "builtin" else str(Path(data).resolve())
     kernels.compile_kernels()
     scene = load_scene(data, (64, 64))
     stream = make_stream(scene, ["right", "left"])
@@ -189,16 +190,14 @@ def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
 
 
 def memory_rows(data: str) -> list[Row]:
-    """Peak resident memory of whole processes, from start to end."""
+    """Peak resident memory of a whole run, by itself in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        code = (
-            "import resource, sys; from nerfcl.cli import main; code = main(sys.argv[1:]); "
-            "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-        )
+        code = "import sys; from machine import run_and_tell_peak; run_and_tell_peak(sys.argv[1:])"
         options = ["run", "--data", data, "--strategy", "replay", "--steps", "200", "--out", f"{folder}/run"]
-        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
-    peak = int(done.stdout.rsplit("peak", 1)[1])
-    return [("peak of `nerfcl run --strategy replay --steps 200`, everything included", f"{peak / 1024:.0f} MB")]
+        command = [sys.executable, "-c", code, *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    peak = float(done.stdout.rsplit("peak", 1)[1])
+    return [("peak of `nerfcl run --strategy replay --steps 200`, everything included", f"{peak:.0f} MB")]
 
 
 def report(sections: list[tuple[str, list[Row]]]) -> str:
