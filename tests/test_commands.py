@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfcl import experiments
+from nerfcl import runs
 from nerfcl.cli import main
 from nerfcl.metrics import psnr
 
@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_task(
 ) -> None:
     out = tmp_path / "stopped"
     arguments = ["run", "--data", str(shared_scene), *QUICK, "--out", str(out)]
-    save, calls = experiments.save_checkpoint, []
+    save, calls = runs.save_checkpoint, []
 
     def stop_at_the_second(*args: Any, **kwargs: Any) -> None:
         calls.append(args)
@@ -125,7 +125,7 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_task(
             raise KeyboardInterrupt
         save(*args, **kwargs)
 
-    monkeypatch.setattr(experiments, "save_checkpoint", stop_at_the_second)
+    monkeypatch.setattr(runs, "save_checkpoint", stop_at_the_second)
     assert main(arguments) == 130
     assert not (out / "results.json").exists()
     monkeypatch.undo()

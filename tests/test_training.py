@@ -24,7 +24,16 @@ from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience, Stream, make_stream
-from nerfcl.training import History, Learner, StepReport, TrainingSettings, learn, new_learner, take_over_first
+from nerfcl.training import (
+    History,
+    Learner,
+    StepReport,
+    TrainingSettings,
+    learn,
+    new_learner,
+    take_over_first,
+    watched_view,
+)
 
 SHORT = TrainingSettings(steps=12, rays=128, warm_up=2, evaluate_every=5, evaluate_views=1, frame_every=4)
 
@@ -215,3 +224,9 @@ def test_a_diverging_loss_stops_the_run(stream: Stream, build: Callable[[], Mode
 
     with pytest.raises(NerfclError, match="diverged"):
         learn(stream, new_learner(Broken(), build, 3), SHORT)
+
+
+def test_the_watched_view_is_the_farthest_from_what_is_learned_later(stream: Stream) -> None:
+    # Right test views at azimuths 10 and 340 degrees; of the left train views the one at 270 is nearest to both.
+    assert watched_view(stream) == 0
+    assert watched_view(stream[:1]) == 1
