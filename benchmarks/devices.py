@@ -78,7 +78,7 @@ def step_seconds(model: OccupancyModel, stream: Stream, count: int) -> float:
         batch = draw_pixels(stream[0].train, count, generator)
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
-        rendering = model.render(rays, torch.rand(len(rays), generator=generator))
+        rendering = model.render(rays, generator)
         (rendering.rgb - batch.colours.to(rendering.rgb.device)).square().mean().backward()
         optimiser.step(1e-5)
 

@@ -125,7 +125,7 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
         batch = draw_pixels(stream[0].train, 1024, generator)
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
-        rendering = model.render(rays, torch.rand(len(rays), generator=generator))
+        rendering = model.render(rays, generator)
         (rendering.rgb - batch.colours).square().mean().backward()
         optimiser.step(1e-3 * warm_cosine(step, 100_000, 1.0, 0, 0.1))
         step += 1

@@ -135,7 +135,7 @@ def test_opacity_and_colour_stay_in_their_range() -> None:
     model = grid_model()
     with torch.no_grad():
         model.field.density_network[-1].mul_(20.0)  # from nearly nothing to walls
-    rendering = model.render(random_rays(500), torch.rand(500))
+    rendering = model.render(random_rays(500), torch.Generator().manual_seed(1))
     assert rendering.opacity.min() >= 0.0
     assert rendering.opacity.max() <= 1.0 + 1e-5
     assert rendering.opacity.max() > 0.9
@@ -155,13 +155,12 @@ def test_each_ray_is_coloured_by_its_own_direction() -> None:
 
 def test_rays_render_alone_as_they_do_together() -> None:
     model, rays = grid_model(), random_rays(40)
-    jitter = torch.rand(40)
-    together = model.render(rays, jitter)
+    together = model.render(rays)
     order = torch.randperm(40)
-    shuffled = model.render(Rays(rays.origins[order], rays.directions[order]), jitter[order])
+    shuffled = model.render(Rays(rays.origins[order], rays.directions[order]))
     torch.testing.assert_close(shuffled.rgb, together.rgb[order], atol=1e-6, rtol=1e-5)
     for index in (0, 7, 39):
-        alone = model.render(Rays(rays.origins[index : index + 1], rays.directions[index : index + 1]), jitter[[index]])
+        alone = model.render(Rays(rays.origins[index : index + 1], rays.directions[index : index + 1]))
         torch.testing.assert_close(alone.rgb[0], together.rgb[index], atol=1e-6, rtol=1e-5)
 
 
@@ -176,11 +175,13 @@ def test_several_rays_a_pixel_are_the_mean_of_single_rays(per_pixel: int) -> Non
         torch.testing.assert_close(getattr(several, part), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_jitter_shifts_samples_and_is_half_a_step_by_default() -> None:
+def test_samples_are_shifted_at_random_within_a_step_and_by_half_of_one_by_default() -> None:
     model = fog_model(1e4)  # a wall: its depth is where the first sample lies
-    depths = [model.render(ALONG_X, torch.tensor([jitter])).depth.item() for jitter in (0.0, 0.25, 0.75)]
     step = 2.0 / 32
-    assert depths == pytest.approx([1.0, 1.0 + 0.25 * step, 1.0 + 0.75 * step], abs=1e-4)
+    drawn = torch.rand(500, generator=torch.Generator().manual_seed(6))
+    many = Rays(ALONG_X.origins.expand(500, 3).contiguous(), ALONG_X.directions.expand(500, 3).contiguous())
+    depths = model.render(many, torch.Generator().manual_seed(6)).depth
+    torch.testing.assert_close(depths, 1.0 + drawn * step, atol=1e-4, rtol=0.0)
     assert model.render(ALONG_X).depth.item() == pytest.approx(1.0 + 0.5 * step, abs=1e-4)
 
 
@@ -223,11 +224,10 @@ def test_image_with_rays_through_pixel_corners_is_another_one() -> None:
 
 def test_gradient_of_the_whole_rendering_follows_finite_differences() -> None:
     model, rays = grid_model().double(), to_double(random_rays(12, per_pixel=4))
-    jitter = torch.rand(12, generator=torch.Generator().manual_seed(2)).double()
     upstream = torch.randn(3, 5, generator=torch.Generator().manual_seed(3)).double()
 
     def value() -> Tensor:
-        rendering = model.render(rays, jitter)
+        rendering = model.render(rays, torch.Generator().manual_seed(2))
         return (torch.cat([rendering.rgb, rendering.depth[:, None], rendering.opacity[:, None]], -1) * upstream).sum()
 
     value().backward()
@@ -252,8 +252,9 @@ def test_gradient_of_the_whole_rendering_follows_finite_differences() -> None:
 
 def test_compiled_rendering_is_the_plain_one_in_values_and_gradients() -> None:
     single, double = grid_model(), grid_model().double()
-    rays, jitter = random_rays(200, per_pixel=4), torch.rand(200, generator=torch.Generator().manual_seed(5))
-    compiled, plain = single.render(rays, jitter), double.render(to_double(rays), jitter.double())
+    rays = random_rays(200, per_pixel=4)
+    compiled = single.render(rays, torch.Generator().manual_seed(5))
+    plain = double.render(to_double(rays), torch.Generator().manual_seed(5))
     assert compiled.samples == plain.samples
     for part in ("rgb", "depth", "opacity"):
         torch.testing.assert_close(getattr(compiled, part).double(), getattr(plain, part), atol=1e-4, rtol=1e-4)

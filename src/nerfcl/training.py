@@ -196,7 +196,7 @@ def learn(
                 len(batch), settings.rays_per_pixel, generator, center=settings.pixel_center
             )  # (B, S, 2)
             rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)  # B * S
-            rendering = model.render(rays, torch.rand(len(rays), generator=generator))
+            rendering = model.render(rays, generator)
             loss = strategy.loss(state, rendering, batch)
             loss.backward()
             strategy.after_backward(state, model)

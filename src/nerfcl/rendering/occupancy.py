@@ -83,11 +83,12 @@ class OccupancyModel(nn.Module):
         fine = self.box.side / self.settings.steps
         return fine * self.settings.coarse if self.age < self.settings.warm_up else fine
 
-    def render(self, rays: Rays, jitter: Tensor | None = None) -> Rendering:
+    def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         """Volume rendering with early termination; see `Model.render`."""
         device = self.background.device
         origins, directions = rays.origins.to(device), rays.directions.to(device)
-        jitter = torch.full_like(origins[:, 0], 0.5) if jitter is None else jitter.to(device)
+        jitter = torch.full((len(rays),), 0.5) if generator is None else torch.rand(len(rays), generator=generator)
+        jitter = jitter.to(origins)
         positions, distances, offsets = kernels.march(
             origins, directions, self.thickness, jitter, self.march_settings()
         )

@@ -32,8 +32,8 @@ class Rendering:
 class Model(Protocol):
     """A renderable field. Training, evaluation, teachers and viewers all make the same call."""
 
-    def render(self, rays: Rays, jitter: Tensor | None = None) -> Rendering:
-        """Renders rays; `jitter` (R,) in [0, 1) shifts each ray's samples by that part of a step (0.5 if None)."""
+    def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
+        """Renders rays; `generator` draws where along each ray the samples lie, None puts them in the middle."""
         ...
 
     def begin_step(self, generator: torch.Generator) -> None:
