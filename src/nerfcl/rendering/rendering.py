@@ -21,12 +21,14 @@ class Rendering:
         depth: (P,) expected distance to what was hit, world units; the background adds nothing.
         opacity: (P,) share of light that was stopped, in [0, 1].
         samples: points at which the field was evaluated, over all rays.
+        coarse: (P, 3) colours of a coarse network that is trained beside the fine one; None where there is none.
     """
 
     rgb: Tensor
     depth: Tensor
     opacity: Tensor
     samples: int
+    coarse: Tensor | None = None
 
 
 class Model(Protocol):

@@ -43,7 +43,8 @@ class Strategy:
 
     def loss(self, state: Any, rendering: Rendering, batch: Pixels) -> Tensor:
         """Scalar loss of a rendered batch."""
-        return colour_loss(rendering.rgb, batch)
+        loss = colour_loss(rendering.rgb, batch)
+        return loss if rendering.coarse is None else loss + colour_loss(rendering.coarse, batch)
 
     def after_backward(self, state: Any, model: Model) -> None:
         """Between the backward pass and the optimiser's step: gradients may be changed here."""
