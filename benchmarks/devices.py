@@ -18,7 +18,7 @@ from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
 from nerfcl.cameras import Camera, pixel_rays, stratified_offsets
-from nerfcl.models import ModelSettings
+from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam
 from nerfcl.pixels import draw_pixels
 from nerfcl.randomness import seeded
@@ -40,7 +40,7 @@ def main() -> None:
     scene = load_scene(options.data, (64, 64))
     stream = make_stream(scene, ["right", "left"])
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
-    columns = [measure(device, ModelSettings.for_scene(scene), stream) for device in devices]
+    columns = [measure(device, GridModel.for_scene(scene), stream) for device in devices]
     names = [processor() if d.type == "cpu" else torch.cuda.get_device_name() for d in devices]
     lines = ["# Devices", "", f"Rebuilt by `python benchmarks/devices.py`. {scene.name} at 64x64; {versions()}.", ""]
     lines += [f"| | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
@@ -49,7 +49,7 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def measure(device: torch.device, settings: ModelSettings, stream: Stream) -> dict[str, str]:
+def measure(device: torch.device, settings: GridModel, stream: Stream) -> dict[str, str]:
     """The table's column for one device."""
     learner = new_learner(FineTune(), lambda: settings.build(0, device), 0)
     training = TrainingSettings(evaluate_every=10_000, frame_every=10_000)

@@ -24,7 +24,7 @@ from nerfcl import kernels
 from nerfcl.cameras import pixel_rays, stratified_offsets
 from nerfcl.evaluation import EvaluationSettings, evaluate
 from nerfcl.kernels import cpu, reference
-from nerfcl.models import ModelSettings
+from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam, warm_cosine
 from nerfcl.pixels import draw_pixels
 from nerfcl.randomness import seeded
@@ -108,7 +108,7 @@ class Watch:
 
 def trained(scene: Scene, stream: Stream) -> tuple[Learner, Watch]:
     """A learner after the first task, and who watched it."""
-    settings, watch = ModelSettings.for_scene(scene), Watch(stream)
+    settings, watch = GridModel.for_scene(scene), Watch(stream)
     learner = new_learner(FineTune(), lambda: settings.build(0), 0)
     watch.learner = learner
     learn(stream, learner, TrainingSettings(evaluate_every=10_000, frame_every=10_000), [watch], until=1)

@@ -163,6 +163,17 @@ def test_rays_per_pixel_reaches_training_and_evaluation(shared_scene: Path, tmp_
     assert json.loads((tmp_path / "one/scores.json").read_text())["psnr"] != pytest.approx(four, abs=1e-6)
 
 
+def test_the_reference_network_runs_compares_and_is_evaluated(shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "nerf"
+    small = [*QUICK, "--field", "nerf", "--samples", "6", "--importance", "4", "--rays", "32"]
+    assert main(["run", "--data", str(shared_scene), *small, "--out", str(out)]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert main(["eval", str(out / "checkpoints/task-2.pt"), "--data", str(shared_scene), "--view", "left"]) == 0
+    scores = json.loads((out / "eval/test-left/scores.json").read_text())
+    assert scores["psnr"] == pytest.approx(results["R"][1][1])
+    assert json.loads((out / "config.json").read_text())["settings"]["field"] == "nerf"
+
+
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Runs a command that must be refused: exit code 2, one line on stderr, no traceback."""
     capsys.readouterr()
@@ -191,6 +202,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--learning-rate", "nan"], "--learning-rate"),
         (["--finest", "2"], "--finest"),
         (["--width", "0"], "--width"),
+        (["--field", "voxels"], "--field"),
+        (["--samples", "2"], "--samples"),
         (["--device", "abacus"], "--device"),
     ],
 )

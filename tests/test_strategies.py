@@ -10,7 +10,7 @@ import torch
 
 from nerfcl.cameras import pixel_offsets, pixel_rays
 from nerfcl.errors import NerfclError
-from nerfcl.models import ModelSettings
+from nerfcl.models import GridModel
 from nerfcl.pixels import draw_pixels, pixels_at
 from nerfcl.randomness import seeded
 from nerfcl.scenes import load_scene
@@ -23,7 +23,7 @@ from nerfcl.streams import make_stream
 def test_contract(name: str, tiny_scene_folder: Path) -> None:
     scene = load_scene(tiny_scene_folder)
     stream = make_stream(scene, ["right", "left"])
-    model = ModelSettings.for_scene(scene, finest=16).build(0)
+    model = GridModel.for_scene(scene, finest=16).build(0)
     strategy = strategy_class(name)()
     assert dataclasses.is_dataclass(strategy)
     with pytest.raises(dataclasses.FrozenInstanceError):

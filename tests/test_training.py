@@ -15,7 +15,7 @@ import torch
 from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.errors import NerfclError
 from nerfcl.metrics import psnr
-from nerfcl.models import ModelSettings
+from nerfcl.models import GridModel
 from nerfcl.rendering.rendering import Model, render_image
 from nerfcl.scenes import load_scene
 from nerfcl.strategies import STRATEGIES, strategy_class
@@ -45,7 +45,7 @@ def stream(tiny_scene_folder: Path) -> Stream:
 
 @pytest.fixture
 def build(tiny_scene_folder: Path) -> Callable[[], Model]:
-    settings = ModelSettings.for_scene(load_scene(tiny_scene_folder), finest=16)
+    settings = GridModel.for_scene(load_scene(tiny_scene_folder), finest=16)
     return lambda: settings.build(3)
 
 
@@ -111,7 +111,7 @@ def test_a_run_resumed_from_a_checkpoint_equals_one_that_was_not_stopped(
     learn(stream, straight, SHORT)
     stopped = new_learner(strategy_class(name)(), build, 3)
     learn(stream, stopped, SHORT, until=1)
-    settings = ModelSettings.for_scene(load_scene(tiny_scene_folder), finest=16)
+    settings = GridModel.for_scene(load_scene(tiny_scene_folder), finest=16)
     save_checkpoint(tmp_path / "a.pt", stopped, {"seed": 3}, settings)
     checkpoint = load_checkpoint(tmp_path / "a.pt")
     assert checkpoint.model_settings == settings

@@ -21,7 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 if TYPE_CHECKING:
     from nerfcl.errors import NerfclError
     from nerfcl.evaluation import EvaluationSettings, evaluate
-    from nerfcl.models import ModelSettings, model_for
+    from nerfcl.models import GridModel, NerfModel, model_for
     from nerfcl.rendering.rendering import render_image
     from nerfcl.scenes import load_scene
     from nerfcl.strategies.finetune import FineTune
@@ -36,7 +36,8 @@ _HOMES = {
     "NerfclError": "errors",
     "EvaluationSettings": "evaluation",
     "evaluate": "evaluation",
-    "ModelSettings": "models",
+    "GridModel": "models",
+    "NerfModel": "models",
     "model_for": "models",
     "render_image": "rendering.rendering",
     "load_scene": "scenes",
@@ -58,10 +59,11 @@ __all__ = [
     "EvaluationSettings",
     "Experience",
     "FineTune",
+    "GridModel",
     "History",
     "Joint",
     "Learner",
-    "ModelSettings",
+    "NerfModel",
     "NerfclError",
     "Replay",
     "ReplayAll",

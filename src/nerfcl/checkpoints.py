@@ -12,11 +12,8 @@ import numpy as np
 import torch
 
 from nerfcl.errors import NerfclError
-from nerfcl.fields.hashgrid import HashGridSettings
 from nerfcl.files import written_aside
-from nerfcl.models import ModelSettings
-from nerfcl.rendering.occupancy import OccupancySettings
-from nerfcl.scenes.scene import Box
+from nerfcl.models import ModelSettings, settings_from_dict, settings_to_dict
 from nerfcl.training import History, Learner
 
 _FORMAT = "nerfcl checkpoint 1"
@@ -57,7 +54,7 @@ def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_set
     content = {
         "format": _FORMAT,
         "run": run,
-        "model_settings": asdict(model_settings),
+        "model_settings": settings_to_dict(model_settings),
         "model": learner.model.state_dict(),
         "strategy_state": None if learner.state is None else learner.state.state_dict(),
         "history": history,
@@ -86,18 +83,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise NerfclError(f"{path}: is not a nerfcl checkpoint of this version; name a .pt file that a run wrote")
-    saved = content["model_settings"]
     history = content["history"]
     history["frames"] = [(where, np.asarray(image)) for where, image in history["frames"]]
     history["pictures"] = [{i: np.asarray(image) for i, image in images.items()} for images in history["pictures"]]
     return Checkpoint(
         content["run"],
-        ModelSettings(
-            Box(**saved["box"]),
-            tuple(saved["background"]),
-            HashGridSettings(**saved["field"]),
-            OccupancySettings(**saved["occupancy"]),
-        ),
+        settings_from_dict(content["model_settings"]),
         content["model"],
         content["strategy_state"],
         History(**history),

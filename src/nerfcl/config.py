@@ -35,13 +35,27 @@ class Common:
     rays, not pixels."""
     memory_rays: int = 20_480
     """Capacity of the memory of strategies that store rays."""
-    learning_rate: float = 2e-2
-    """Peak learning rate; it rises over the first steps of a task and falls along half a cosine."""
+    learning_rate: float | None = None
+    """Peak learning rate; it rises over the first steps of a task and falls along half a cosine. By default 0.02 for
+    the grid field and 0.0005 for the reference network."""
+    field: str = "hashgrid"
+    """What is learned: hashgrid (a multi-resolution grid, seconds on a CPU) or nerf (the reference project's coarse and
+    fine 8x256 networks, for a GPU)."""
     finest: int | None = None
-    """Cells of the finest grid level along each axis; by default 1.25 times the image's width: five cells to four
-    pixels."""
+    """Grid field: cells of the finest level along each axis; by default 1.25 times the image's width: five cells to
+    four pixels."""
     width: int = 32
-    """Width of the field's two small networks."""
+    """Grid field: width of its two small networks."""
+    samples: int = 64
+    """Reference network: coarse samples a ray."""
+    importance: int = 64
+    """Reference network: further samples a ray for the fine network; 0 is no fine network."""
+    use_disp: bool = False
+    """Reference network: spread coarse samples evenly in disparity instead of distance."""
+    perturb: float = 1.0
+    """Reference network: how far training moves coarse samples at random, from 0 to 1."""
+    noise_std: float = 1.0
+    """Reference network: deviation of the noise that training adds to densities."""
     pixel_center: float = 0.5
     """Where a pixel's centre lies: 0.5 is right, 0.0 reproduces the reference project's rays through corners."""
     evaluate_every: int = 125

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from nerfcl.fields.hashgrid import HashGridField, HashGridSettings
+from nerfcl.fields.nerf import NerfField
 from nerfcl.randomness import seeded
+from nerfcl.rendering.hierarchical import HierarchicalModel, HierarchicalSettings
 from nerfcl.rendering.occupancy import OccupancyModel, OccupancySettings
 from nerfcl.scenes.scene import Box, Scene
 
+Colour = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
-class ModelSettings:
-    """What is needed to build an untrained model.
+class GridModel:
+    """A grid field, rendered by marching through an occupancy grid.
 
     Attributes:
         box: where the field lies in the world.
@@ -26,12 +32,12 @@ class ModelSettings:
     """
 
     box: Box
-    background: tuple[float, float, float]
+    background: Colour
     field: HashGridSettings = dataclasses.field(default_factory=HashGridSettings)
     occupancy: OccupancySettings = dataclasses.field(default_factory=OccupancySettings)
 
     @staticmethod
-    def for_scene(scene: Scene, finest: int | None = None, width: int = 32) -> ModelSettings:
+    def for_scene(scene: Scene, finest: int | None = None, width: int = 32) -> GridModel:
         """Settings that suit a scene's images.
 
         The box is one image wide, so that as many cells as pixels would be the pixels' footprint; a little finer is
@@ -43,7 +49,7 @@ class ModelSettings:
             width: width of the networks.
         """
         finest = max(round(1.25 * scene.train.width), 32) if finest is None else finest
-        return ModelSettings(
+        return GridModel(
             scene.box,
             scene.background,
             HashGridSettings(finest=finest, width=width),
@@ -56,7 +62,59 @@ class ModelSettings:
         return OccupancyModel(model_field, self.box, self.background, self.occupancy).to(device)
 
 
+@dataclass(frozen=True)
+class NerfModel:
+    """The reference project's networks, coarse and fine.
+
+    Attributes:
+        background: colour behind everything.
+        sampling: how rays are sampled.
+    """
+
+    background: Colour
+    sampling: HierarchicalSettings
+
+    @staticmethod
+    def for_scene(scene: Scene, **sampling: Any) -> NerfModel:
+        """Samples reach through the ball around the scene's box that touches its edges, for every train camera.
+
+        Args:
+            scene: what is to be learned.
+            sampling: what else to set in `HierarchicalSettings`.
+        """
+        center = torch.tensor(scene.box.lower) + 0.5 * scene.box.side
+        distances = (scene.train.poses[:, :3, 3] - center).norm(dim=-1)
+        radius = 0.5 * scene.box.side * math.sqrt(2.0)
+        near = max(float(distances.min()) - radius, 0.05 * scene.box.side)
+        return NerfModel(scene.background, HierarchicalSettings(near, float(distances.max()) + radius, **sampling))
+
+    def build(self, seed: int, device: torch.device | str = "cpu") -> HierarchicalModel:
+        """An untrained model; the seed decides its initial values."""
+        coarse = NerfField(seeded(seed, "model"))
+        fine = NerfField(seeded(seed, "fine model")) if self.sampling.importance else None
+        return HierarchicalModel(coarse, fine, self.background, self.sampling).to(device)
+
+
+ModelSettings = GridModel | NerfModel
+
+
+def settings_to_dict(settings: ModelSettings) -> dict[str, Any]:
+    """Settings as plain numbers and words, for a checkpoint."""
+    kind = "hashgrid" if isinstance(settings, GridModel) else "nerf"
+    return {"field": kind, "settings": dataclasses.asdict(settings)}
+
+
+def settings_from_dict(saved: dict[str, Any]) -> ModelSettings:
+    """What `settings_to_dict` was given."""
+    parts = saved["settings"]
+    background: Colour = tuple(parts["background"])
+    if saved["field"] == "nerf":
+        return NerfModel(background, HierarchicalSettings(**parts["sampling"]))
+    box = Box(tuple(parts["box"]["lower"]), parts["box"]["side"])
+    return GridModel(box, background, HashGridSettings(**parts["field"]), OccupancySettings(**parts["occupancy"]))
+
+
 def model_for(scene: Scene, seed: int = 0, device: torch.device | str = "cpu") -> Callable[[], OccupancyModel]:
-    """What makes untrained models with the default settings for a scene, all with the same initial values."""
-    settings = ModelSettings.for_scene(scene)
+    """What makes untrained grid models with the default settings for a scene, all with the same initial values."""
+    settings = GridModel.for_scene(scene)
     return lambda: settings.build(seed, device)

@@ -18,13 +18,13 @@ from nerfcl.config import Common, Run
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
-from nerfcl.models import ModelSettings
+from nerfcl.models import GridModel, ModelSettings, NerfModel
 from nerfcl.reports.animation import forgetting_gif
 from nerfcl.reports.figures import curves_figure, matrix_figure, views_figure
 from nerfcl.reports.progress import ProgressBar, track
 from nerfcl.reports.results import results_of
 from nerfcl.reports.tensorboard import TensorBoardWriter
-from nerfcl.scenes import load_scene
+from nerfcl.scenes import Scene, load_scene
 from nerfcl.strategies import strategy_class
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.strategy import Strategy
@@ -39,6 +39,8 @@ from nerfcl.training import (
     take_over_first,
     watched_view,
 )
+
+LEARNING_RATES = {"hashgrid": 2e-2, "nerf": 5e-4}
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,37 @@ def set_up(config: Common) -> Setup:
         raise NerfclError(f"--finest {config.finest}: must lie between 16 and 4096")
     if not 1 <= config.width <= 1024:
         raise NerfclError(f"--width {config.width}: must lie between 1 and 1024")
+    if config.field not in LEARNING_RATES:
+        raise NerfclError(f"--field {config.field}: must be {' or '.join(LEARNING_RATES)}")
+    if config.samples < 3 or config.importance < 0:
+        raise NerfclError(
+            f"--samples {config.samples} --importance {config.importance}: at least 3 samples, and not fewer than none"
+        )
     device = device_of(config.device)
     scene = load_scene(config.data, config.img_wh, track)
     chosen = {f.name: getattr(config, f.name) for f in fields(TrainingSettings) if hasattr(config, f.name)}
+    if config.learning_rate is None:
+        chosen["learning_rate"] = LEARNING_RATES[config.field]
     return Setup(
         f"{scene.name} at {config.img_wh[0]}x{config.img_wh[1]}",
         make_stream(scene, config.tasks),
-        ModelSettings.for_scene(scene, config.finest, config.width),
+        _model_settings(scene, config),
         TrainingSettings(**chosen),
         device,
     )
+
+
+def _model_settings(scene: Scene, config: Common) -> ModelSettings:
+    if config.field == "nerf":
+        return NerfModel.for_scene(
+            scene,
+            samples=config.samples,
+            importance=config.importance,
+            use_disp=config.use_disp,
+            perturb=config.perturb,
+            noise_std=config.noise_std,
+        )
+    return GridModel.for_scene(scene, config.finest, config.width)
 
 
 def make_strategy(name: str, config: Common) -> Strategy:
@@ -206,9 +229,12 @@ def about(config: Common) -> dict[str, Any]:
     """How to run it again, and what ran it."""
     options = []
     for name, value in asdict(config).items():
-        if value is not None:
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
             values = value if isinstance(value, tuple) else (value,)
-            options += [f"--{name.replace('_', '-')}", *(shlex.quote(str(v)) for v in values)]
+            options += [f"--{flag}", *(shlex.quote(str(v)) for v in values)]
     return {
         "command": f"nerfcl {type(config).__name__.lower()} {' '.join(options)}",
         "versions": {package: version(package) for package in ("nerfcl", "torch", "numpy", "numba")},
