@@ -153,6 +153,37 @@ def test_eval_scores_what_it_saves(
     assert re.search(rf"PSNR {scores['psnr']:.2f} dB", printed)
 
 
+def test_eval_takes_the_scene_of_the_run_by_default(finished_run: Path, shared_scene: Path, tmp_path: Path) -> None:
+    assert main(["eval", str(finished_run / "checkpoints/task-2.pt"), "--view", "right", "--out", str(tmp_path)]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["data"] == str(shared_scene)
+    assert scores["psnr"] == pytest.approx(json.loads((finished_run / "results.json").read_text())["R"][1][0])
+
+
+def test_a_fresh_process_that_compiles_gives_the_same_bits_as_one_that_loads(
+    shared_scene: Path, tmp_path: Path
+) -> None:
+    import os
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, nerfcl\n"
+        "scene = nerfcl.load_scene(sys.argv[1], (64, 64))\n"
+        "stream = nerfcl.make_stream(scene, ['right'])\n"
+        "learner = nerfcl.new_learner(nerfcl.FineTune(), nerfcl.model_for(scene), 0)\n"
+        "settings = nerfcl.TrainingSettings(steps=int(sys.argv[2]), evaluate_every=999, frame_every=999)\n"
+        "nerfcl.learn(stream, learner, settings)\n"
+        "print(sum(float(p.detach().double().abs().sum()) for p in learner.model.parameters()).hex())\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(shared_scene), "150"]
+    outputs = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    assert outputs[0] == outputs[1]
+
+
 def test_rays_per_pixel_reaches_training_and_evaluation(shared_scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "four"
     arguments = ["run", "--data", str(shared_scene), *QUICK, "--rays-per-pixel", "4", "--out", str(out)]
@@ -203,6 +234,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--finest", "2"], "--finest"),
         (["--width", "0"], "--width"),
         (["--field", "voxels"], "--field"),
+        (["--pixel-center", "7"], "--pixel-center"),
+        (["--pixel-center", "nan"], "--pixel-center"),
+        (["--learning-rate", "inf"], "--learning-rate"),
+        (["--rays", "1000000000000"], "--rays"),
+        (["--data", "~nobody-of-this-name/scene"], "--data"),
+        (["--data", "a" * 300], "--data"),
+        (["--tasks", "all", "right"], "--tasks"),
+        (["--tasks", "sectors:2", "sectors:3"], "--tasks"),
         (["--samples", "2"], "--samples"),
         (["--device", "abacus"], "--device"),
     ],
@@ -237,6 +276,7 @@ def test_a_folder_with_other_files_and_a_file_are_refused(
     (tmp_path / "thesis.txt").write_text("mine")
     assert "--out" in refused(["run", "--data", str(shared_scene), *QUICK, "--out", str(tmp_path)], capsys)
     refused(["run", "--data", str(shared_scene), *QUICK, "--out", str(tmp_path / "thesis.txt")], capsys)
+    refused(["run", "--data", str(shared_scene), *QUICK, "--out", str(tmp_path / ("a" * 300))], capsys)
     assert files_in(tmp_path) == {"thesis.txt"}
 
 
@@ -250,7 +290,9 @@ def test_compare_refuses_strategies_and_seeds_that_are_named_twice(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "truncated", "another tensor file", "a pickle with code"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "text", "truncated", "another tensor file", "words", "a pickle with code"]
+)
 def test_eval_refuses_what_is_no_checkpoint(
     damage: str, finished_run: Path, shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +304,8 @@ def test_eval_refuses_what_is_no_checkpoint(
         path.write_bytes(whole[: len(whole) // 2])
     elif damage == "another tensor file":
         torch.save({"weights": torch.zeros(3)}, path)
+    elif damage == "words":
+        path.write_text("root:x:0:0:root:/root:/bin/bash\n")
     elif damage == "a pickle with code":
         torch.save({"format": "nerfcl checkpoint 1", "model": math.sqrt}, path)
     line = refused(["eval", str(path), "--data", str(shared_scene)], capsys)
@@ -273,7 +317,8 @@ def test_eval_refuses_unknown_splits_and_views(
 ) -> None:
     start = ["eval", str(finished_run / "checkpoints/task-2.pt"), "--data", str(shared_scene)]
     assert "--split" in refused([*start, "--split", "holiday"], capsys)
-    assert "upwards" in refused([*start, "--view", "upwards"], capsys)
+    assert "sector 1/10" in refused([*start, "--view", "upwards"], capsys)
+    assert "--rays-per-pixel" in refused([*start, "--rays-per-pixel", "0"], capsys)
 
 
 def test_a_damaged_scene_is_refused_before_anything_is_written(

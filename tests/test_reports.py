@@ -303,7 +303,7 @@ def cells(table: Any) -> list[list[str]]:
 def test_comparison_table_by_hand() -> None:
     rows = [row("finetune", [22.0, 30.126], -9.1), row("replay", [29.5, 29.0], 0.25, kept=245760)]
     assert cells(comparison_table(rows, TWO)) == [
-        ["strategy", "right", "left", "drop on\nright", "average", "seconds", "kept"],
+        ["strategy", "right", "left", "change on\nright", "average", "seconds", "kept"],
         ["finetune", "22.00", "30.13", "-9.10", "26.06", "31", "0"],
         ["replay", "29.50", "29.00", "+0.25", "29.25", "31", "240 KB"],
     ]

@@ -100,8 +100,8 @@ class Evaluate:
 
     checkpoint: tyro.conf.Positional[Path]
     """A .pt file that a run wrote."""
-    data: str = "builtin"
-    """Scene: "builtin" or a folder in Blender layout."""
+    data: str | None = None
+    """Scene: "builtin" or a folder in Blender layout; by default that of the run."""
     img_wh: tuple[int, int] | None = None
     """Width and height to render; by default those of the run."""
     split: str = "test"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nerfcl.cameras import pixel_offsets
 from nerfcl.checkpoints import load_checkpoint
 from nerfcl.config import Common, Compare, Evaluate, Run
 from nerfcl.errors import NerfclError
@@ -123,23 +124,26 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
     """
     checkpoint = load_checkpoint(config.checkpoint)
     trained = checkpoint.run
+    data = trained["data"] if config.data is None else config.data
     if config.split not in ("train", "val", "test"):
         raise NerfclError(f"--split {config.split}: must be train, val or test")
-    scene = load_scene(config.data, config.img_wh or tuple(trained["img_wh"]), track)
+    scene = load_scene(data, config.img_wh or tuple(trained["img_wh"]), track)
     views = getattr(scene, config.split)
     views = views.select(select_views(views, config.view))
     if not len(views):
         raise NerfclError(f"--view {config.view}: scene '{scene.name}' has no such {config.split} view")
     model = checkpoint.model_settings.build(0, device_of(config.device))
     model.load_state_dict(checkpoint.model)
-    settings = EvaluationSettings(config.rays_per_pixel or trained["rays_per_pixel"], trained["pixel_center"])
+    per_pixel = trained["rays_per_pixel"] if config.rays_per_pixel is None else config.rays_per_pixel
+    pixel_offsets(per_pixel)
+    settings = EvaluationSettings(per_pixel, trained["pixel_center"])
     compile_kernels()
     scores = evaluate(model, views, settings, keep_images=None, track=track)
 
     out = config.out or config.checkpoint.parent.parent / "eval" / f"{config.split}-{_as_file_name(config.view)}"
     for i, name in enumerate(views.names):
         _write_png(out / f"{_as_file_name(name)}.png", scores.images[i])
-    content = _scores_of(config, views, scores)
+    content = {"data": data, **_scores_of(config, views, scores)}
     write_json(out / "scores.json", content)
     print(f"{len(views)} views: PSNR {content['psnr']:.2f} dB, SSIM {content['ssim']:.4f}")
     print(f"pictures and scores: {out}")
@@ -149,7 +153,6 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
 def _scores_of(config: Evaluate, views: Views, scores: Scores) -> dict[str, Any]:
     return {
         "checkpoint": str(config.checkpoint),
-        "data": config.data,
         "split": config.split,
         "view": config.view,
         "psnr": scores.mean_psnr,

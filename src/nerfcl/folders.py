@@ -28,7 +28,11 @@ def claim_folder(folder: Path, settings: dict[str, Any], about: dict[str, Any]) 
     """
     settings = json.loads(json.dumps(settings))
     config = folder / CONFIG
-    if config.is_file():
+    try:
+        holds_a_run, occupied = config.is_file(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except (OSError, ValueError) as error:
+        raise NerfclError(f"--out {folder}: cannot be used ({error}); choose another --out") from None
+    if holds_a_run:
         try:
             held = json.loads(config.read_text(encoding="utf-8"))["settings"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -40,7 +44,7 @@ def claim_folder(folder: Path, settings: dict[str, Any], about: dict[str, Any]) 
             f"--out {folder}: holds another run (it differs in {', '.join(sorted(names))}); "
             "choose another --out, or remove the folder"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if occupied:
         raise NerfclError(f"--out {folder}: exists and is not a run's folder; choose another --out")
     write_json(config, {"settings": settings, **about})
     return False

@@ -50,9 +50,8 @@ def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
     if len(set(tasks)) < len(tasks):
         raise NerfclError(f"--tasks {' '.join(tasks)}: names a task twice")
     experiences = tuple(part for task in tasks for part in _experiences(scene, task))
-    names = [experience.name for experience in experiences]
-    if len(set(names)) < len(names):
-        raise NerfclError(f"--tasks {' '.join(tasks)}: sector tasks stand alone, name them once")
+    if len(tasks) > 1 and any(task == "all" or task.startswith("sectors:") for task in tasks):
+        raise NerfclError(f"--tasks {' '.join(tasks)}: 'all' and 'sectors:N' are whole streams and stand alone")
     for experience in experiences:
         for split in ("train", "val", "test"):
             if not len(getattr(experience, split)):
@@ -98,7 +97,9 @@ def select_views(views: Views, task: str) -> list[int]:
         sector, _, count = task.removeprefix("sector ").partition("/")
         if sector.isdecimal() and count.isdecimal() and 1 <= int(sector) <= int(count):
             return in_sector(views, int(sector) - 1, int(count))
-    raise NerfclError(f"task '{task}' is unknown; tasks are: right, left, sectors:N, all")
+    raise NerfclError(
+        f"task '{task}' is unknown; tasks are: right, left, all, sectors:N (one of them: \"sector 1/10\")"
+    )
 
 
 def _experiences(scene: Scene, task: str) -> list[Experience]:

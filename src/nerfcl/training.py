@@ -22,6 +22,8 @@ from nerfcl.scenes.scene import Views
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience, Stream
 
+_MOST_RAYS = 2**24
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -116,7 +118,7 @@ class StepReport:
         step: steps so far over the whole stream, this one included.
         last_step: the number of the stream's last step.
         task: name of the experience.
-        loss: of the step's batch; read every tenth step only, since reading it waits for the device.
+        loss: of the step's batch; read at every tenth step and at the last, since reading it waits for the device.
         learning_rate: of this step.
         rays: rays of the batch, old ones included.
         samples: points at which the field was evaluated.
@@ -203,7 +205,7 @@ def learn(
             optimiser.step(rate)
 
             history.steps += 1
-            value = _read_loss(loss, history.steps, settings)
+            value = _read_loss(loss, history.steps, last_step, settings)
             history.training += time.perf_counter() - started
             report = StepReport(
                 history.steps, last_step, experience.name, value, rate, len(rays), rendering.samples, history.training
@@ -258,8 +260,12 @@ def check(stream: Stream, strategy: Strategy, settings: TrainingSettings) -> Non
     for option in ("evaluate_every", "evaluate_views", "frame_every"):
         if getattr(settings, option) < 1:
             raise NerfclError(f"--{option.replace('_', '-')} {getattr(settings, option)}: must be at least 1")
-    if not settings.learning_rate > 0.0:
-        raise NerfclError(f"--learning-rate {settings.learning_rate}: must be greater than 0")
+    if not 0.0 < settings.learning_rate < math.inf:
+        raise NerfclError(f"--learning-rate {settings.learning_rate}: must be a number greater than 0")
+    if not 0.0 <= settings.pixel_center <= 1.0:
+        raise NerfclError(f"--pixel-center {settings.pixel_center}: must lie between 0 and 1")
+    if settings.rays > _MOST_RAYS:
+        raise NerfclError(f"--rays {settings.rays}: more than {_MOST_RAYS:,} do not fit into memory")
 
 
 def steps_of(strategy: Strategy, index: int, settings: TrainingSettings) -> int:
@@ -267,8 +273,8 @@ def steps_of(strategy: Strategy, index: int, settings: TrainingSettings) -> int:
     return settings.steps * (index + 1 if strategy.from_scratch else 1)
 
 
-def _read_loss(loss: torch.Tensor, step: int, settings: TrainingSettings) -> float | None:
-    if step % 10 and step != 1:
+def _read_loss(loss: torch.Tensor, step: int, last_step: int, settings: TrainingSettings) -> float | None:
+    if step % 10 and step not in (1, last_step):
         return None
     value = loss.item()
     if not math.isfinite(value):

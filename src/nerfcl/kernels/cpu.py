@@ -1,7 +1,9 @@
 """The hot loops on the CPU: numba kernels with hand-written backward passes.
 
 Every public function has the signature of its twin in `reference.py`, whose docstring says what it computes. No two
-threads write to the same memory and none uses atomics, so results do not depend on scheduling.
+threads write to the same memory and none uses atomics, and no fast-math is allowed: it would round differently in
+vectorised and in scalar code, and which of these runs may depend on where arrays lie. So the same inputs give the same
+bits.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from nerfcl.kernels.layout import GridLevels, MarchSettings
 
 _OPTIONS: dict[str, Any] = {
     "parallel": True,
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
     "cache": True,
     "error_model": "numpy",
 }

@@ -36,7 +36,7 @@ class ComparisonRow(TypedDict):
 
 
 def comparison_table(rows: Sequence[ComparisonRow], tasks: Sequence[str]) -> Table:
-    """A row per strategy: PSNR (dB) of every task after the last one, drop on the first, average, seconds, bytes kept.
+    """A row per strategy: PSNR (dB) of every task after the last, change on the first, average, seconds, bytes kept.
 
     With several seeds figures are mean ± standard deviation. Of more than six tasks only the first and the last have
     columns.
@@ -46,7 +46,7 @@ def comparison_table(rows: Sequence[ComparisonRow], tasks: Sequence[str]) -> Tab
     title = "PSNR (dB) on test views after the last task"
     table = _table(f"{title}: mean ± standard deviation over seeds" if several else title)
     table.add_column("strategy", overflow="fold")
-    for head in (*(tasks[j] for j in shown), f"drop on\n{tasks[0]}", "average", "seconds", "kept"):
+    for head in (*(tasks[j] for j in shown), f"change on\n{tasks[0]}", "average", "seconds", "kept"):
         table.add_column(head, justify="right", overflow="fold")
     for row in rows:
         finals = [_with_std(decibels(row["final"][j]), row["final_std"][j], several) for j in shown]

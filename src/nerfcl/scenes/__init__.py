@@ -30,8 +30,13 @@ def load_scene(data: str | Path, size: tuple[int, int] | None = None, track: Tra
         from nerfcl.scenes.builtin import load_builtin
 
         return load_builtin(size, track)
-    root = Path(data).expanduser()
-    if not root.is_dir():
+    root = Path(data)
+    try:
+        root = root.expanduser()
+        found = bool(str(data)) and root.is_dir()
+    except (OSError, RuntimeError, ValueError):  # no such user, a name that is too long, a NUL
+        found = False
+    if not found:
         raise NerfclError(f"--data {data}: no such folder; name a scene folder in Blender layout, or 'builtin'")
     from nerfcl.scenes.blender import load_blender
 

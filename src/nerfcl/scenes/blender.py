@@ -127,6 +127,8 @@ def _read_on_white(file: Path, original: tuple[int, int], size: tuple[int, int] 
                 f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
                 "all images of a scene must have one size"
             )
+        if image.mode.startswith(("I", "F")):
+            raise NerfclError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
         try:
             rgba = image.convert("RGBA")
         except (OSError, SyntaxError, ValueError) as error:

@@ -29,6 +29,6 @@ def strategy_class(name: str) -> type[Strategy]:
         NerfclError: there is none; lists those there are.
     """
     if name not in STRATEGIES:
-        raise NerfclError(f"strategy '{name}' is unknown; strategies are: {', '.join(STRATEGIES)}")
+        raise NerfclError(f"--strategy {name}: is unknown; strategies are {', '.join(STRATEGIES)}")
     module, _, attribute = STRATEGIES[name].partition(":")
     return getattr(import_module(module), attribute)
