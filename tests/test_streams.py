@@ -156,7 +156,7 @@ def test_no_task_is_refused() -> None:
 )
 def test_task_named_twice_is_refused(tasks: list[str]) -> None:
     scene = scene_of(around(10, 100, 190, 280))
-    with pytest.raises(NerfclError, match="twice|stand alone"):
+    with pytest.raises(NerfclError, match=r"twice|stand alone"):
         make_stream(scene, tasks)
 
 
