@@ -177,7 +177,7 @@ def test_every_step_is_reported_and_looks_come_at_their_intervals(stream: Stream
     assert [report.step for report in reports] == list(range(1, 25))
     assert {report.last_step for report in reports} == {24}
     assert [report.task for report in reports] == ["right"] * 12 + ["left"] * 12
-    assert [report.step for report in reports if report.loss is not None] == [1, 10, 20]
+    assert [report.step for report in reports if report.loss is not None] == [1, 10, 20, 24]
     assert finished == [1, 2]
     steps = [where * 12 for where, _ in history.curve]
     assert steps == pytest.approx([5, 10, 12, 17, 22, 24])
