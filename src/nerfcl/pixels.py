@@ -44,11 +44,6 @@ class Pixels:
             self.new,
         )
 
-    def to(self, device: torch.device) -> Pixels:
-        """The same pixels on another device."""
-        parts = (self.poses, self.intrinsics, self.columns, self.rows, self.colours)
-        return Pixels(*(part.to(device) for part in parts), new=self.new)
-
 
 def pixels_at(views: Views, indices: Tensor) -> Pixels:
     """The pixels with these (B,) flat indices: view, row and column in row-major order."""
