@@ -20,7 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from nerfcl.errors import NerfclError
-    from nerfcl.evaluation import EvaluationSettings, evaluate
+    from nerfcl.evaluation import evaluate
     from nerfcl.models import GridModel, NerfModel, model_for
     from nerfcl.rendering.rendering import render_image
     from nerfcl.scenes import load_scene
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 # Where each public name lives; it is imported when it is first used, so that `import nerfcl` stays quick.
 _HOMES = {
     "NerfclError": "errors",
-    "EvaluationSettings": "evaluation",
     "evaluate": "evaluation",
     "GridModel": "models",
     "NerfModel": "models",
@@ -56,7 +55,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "EvaluationSettings",
     "Experience",
     "FineTune",
     "GridModel",

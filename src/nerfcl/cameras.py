@@ -80,12 +80,11 @@ def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor,
     return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), per_pixel)
 
 
-def pixel_offsets(per_pixel: int, *, center: float = 0.5, device: torch.device | None = None) -> Tensor:
+def pixel_offsets(per_pixel: int, *, device: torch.device | None = None) -> Tensor:
     """A regular grid of points over a pixel's area, for evaluation.
 
     Args:
         per_pixel: number of points, a square number.
-        center: where the pixel's centre lies; 0.5 is right, 0.0 reproduces rays through pixel corners.
         device: where the result shall be.
 
     Returns:
@@ -95,12 +94,12 @@ def pixel_offsets(per_pixel: int, *, center: float = 0.5, device: torch.device |
         NerfclError: `per_pixel` is no square number.
     """
     side = _square_root(per_pixel)
-    steps = (torch.arange(side, device=device) + 0.5) / side + (center - 0.5)
+    steps = (torch.arange(side, device=device) + 0.5) / side
     return torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)
 
 
 def stratified_offsets(
-    count: int, per_pixel: int, generator: torch.Generator, *, center: float = 0.5, device: torch.device | None = None
+    count: int, per_pixel: int, generator: torch.Generator, *, device: torch.device | None = None
 ) -> Tensor:
     """Points for training: the centre for one point a pixel, else one random point in each cell of a regular grid.
 
@@ -110,7 +109,7 @@ def stratified_offsets(
     Raises:
         NerfclError: `per_pixel` is no square number.
     """
-    grid = pixel_offsets(per_pixel, center=center, device=device)  # (S, 2)
+    grid = pixel_offsets(per_pixel, device=device)  # (S, 2)
     if per_pixel == 1:
         return grid.expand(count, 1, 2)
     side = _square_root(per_pixel)
@@ -118,7 +117,7 @@ def stratified_offsets(
     return grid + (jitter - 0.5) / side
 
 
-def camera_rays(camera: Camera, *, per_pixel: int = 1, center: float = 0.5) -> Rays:
+def camera_rays(camera: Camera, *, per_pixel: int = 1) -> Rays:
     """All rays of an image, row by row: height * width * per_pixel of them."""
     device = camera.world_from_camera.device
     rows, columns = torch.meshgrid(
@@ -130,7 +129,7 @@ def camera_rays(camera: Camera, *, per_pixel: int = 1, center: float = 0.5) -> R
         camera.intrinsics.expand(count, 4),
         columns.reshape(-1),
         rows.reshape(-1),
-        pixel_offsets(per_pixel, center=center, device=device),
+        pixel_offsets(per_pixel, device=device),
     )
 
 

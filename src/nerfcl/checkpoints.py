@@ -13,14 +13,16 @@ import torch
 from nerfcl.errors import NerfclError
 from nerfcl.files import written_aside
 from nerfcl.models import ModelSettings, settings_from_dict, settings_to_dict
+from nerfcl.optimisation import OptimisationSettings, make_optimiser
+from nerfcl.sampling import Passes
 from nerfcl.training import History, Learner
 
-_FORMAT = "nerfcl checkpoint 1"
+_FORMAT = "nerfcl checkpoint 2"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A learner between two experiences.
+    """A learner, between two experiences or within one.
 
     Attributes:
         run: what the run was configured with, as in its config.json.
@@ -28,7 +30,9 @@ class Checkpoint:
         model: the model's state.
         strategy_state: the strategy's state, None if it has none.
         history: what is known of the run so far.
-        done: experiences that are over.
+        done, at, epochs: where it stands; see `Learner`.
+        optimiser: the optimiser's state, None before the first step.
+        order, generator: of the present experience's randomness, None between two.
     """
 
     run: dict[str, Any]
@@ -37,6 +41,11 @@ class Checkpoint:
     strategy_state: dict[str, Any] | None
     history: History
     done: int
+    at: int
+    epochs: int
+    optimiser: dict[str, Any] | None
+    order: dict[str, Any] | None
+    generator: torch.Tensor | None
 
 
 def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_settings: ModelSettings) -> None:
@@ -58,6 +67,11 @@ def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_set
         "strategy_state": None if learner.state is None else learner.state.state_dict(),
         "history": history,
         "done": learner.done,
+        "at": learner.at,
+        "epochs": learner.epochs,
+        "optimiser": None if learner.optimiser is None else learner.optimiser.state_dict(),
+        "order": learner.order.state_dict() if learner.order is not None and learner.at else None,
+        "generator": learner.generator.get_state() if learner.at else None,
     }
     with written_aside(path) as aside:
         try:
@@ -85,19 +99,39 @@ def load_checkpoint(path: Path) -> Checkpoint:
     history = content["history"]
     history["frames"] = [(where, np.asarray(image)) for where, image in history["frames"]]
     history["pictures"] = [{i: np.asarray(image) for i, image in images.items()} for images in history["pictures"]]
+    progress = {name: content[name] for name in ("done", "at", "epochs", "optimiser", "order", "generator")}
     return Checkpoint(
         content["run"],
         settings_from_dict(content["model_settings"]),
         content["model"],
         content["strategy_state"],
         History(**history),
-        content["done"],
+        **progress,
     )
 
 
-def resume(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Puts a new learner where the checkpoint's learner stood."""
-    learner.model.load_state_dict(checkpoint.model)
-    if checkpoint.strategy_state is not None:
-        learner.state.load_state_dict(checkpoint.strategy_state)
+def resume(learner: Learner, checkpoint: Checkpoint, optimisation: OptimisationSettings) -> None:
+    """Puts a new learner where the checkpoint's learner stood.
+
+    Raises:
+        NerfclError: the checkpoint's model or optimiser is of another kind than the learner's.
+    """
+    try:
+        learner.model.load_state_dict(checkpoint.model)
+        if checkpoint.strategy_state is not None and learner.state is not None:
+            learner.state.load_state_dict(checkpoint.strategy_state)
+        if checkpoint.optimiser is not None:
+            learner.optimiser = make_optimiser(learner.model.parameters(), optimisation)
+            learner.optimiser.load_state_dict(checkpoint.optimiser)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise NerfclError(
+            f"the checkpoint holds something else than this run trains ({reason}); use the field, the strategy and the "
+            "optimiser that it was trained with"
+        ) from error
     learner.history, learner.done = checkpoint.history, checkpoint.done
+    learner.at, learner.epochs = checkpoint.at, checkpoint.epochs
+    if checkpoint.order is not None and checkpoint.generator is not None:
+        learner.order = Passes(1, learner.generator)
+        learner.order.load_state_dict(checkpoint.order)
+        learner.generator.set_state(checkpoint.generator)

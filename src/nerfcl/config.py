@@ -14,6 +14,7 @@ import tyro
 from nerfcl.strategies import STRATEGIES
 
 _STRATEGY_NAMES = ", ".join(STRATEGIES)
+_ROWS = 'Options of its own may follow, and a label go before: "worst first=replay:memory-fill=topk,memory-draw=topk".'
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,17 @@ class Common:
     """What every training run is told."""
 
     data: str = "builtin"
-    """Scene: "builtin" (the shipped truck) or a folder in Blender layout."""
+    """Scene: "builtin" (the shipped truck) or a folder in Blender or LLFF layout."""
     img_wh: tuple[int, int] = (64, 64)
     """Width and height that images are resized to (LANCZOS)."""
+    spheric_poses: bool = False
+    """LLFF scenes: taken from all around, not facing forward."""
     tasks: tuple[str, ...] = ("right", "left")
     """Tasks in order: right and left (side of the camera: world x > 0 is right), sectors:N (azimuth), or all."""
     steps: int = 1500
     """Training steps per task."""
+    epochs: int | None = None
+    """Passes over each task's rays, instead of --steps."""
     rays: int = 1024
     """New rays a step."""
     rays_per_pixel: int = 1
@@ -35,9 +40,42 @@ class Common:
     rays, not pixels."""
     memory_rays: int = 20_480
     """Capacity of the memory of strategies that store rays."""
+    memory_fill: str = "random"
+    """Which rays replay stores: random, uniform (every k-th), or topk (those that the model renders worst)."""
+    memory_draw: str = "random"
+    """Which stored rays are replayed: random (all of them in passes), weighted (without replacement, the worse
+    rendered the likelier), or topk (the worst rendered only)."""
+    exploration: float = 0.0
+    """Share of a weighted draw that is drawn uniformly from the rest, 0 to 1."""
+    update_losses: bool = False
+    """Weigh stored rays by how they were rendered last, not by how they were when stored."""
+    centre_weight: float = 0.0
+    """Share of a ray's weight that comes from its distance to the image's centre, 0 to 1."""
+    soft_replay: bool = False
+    """Replay the colours that the model rendered when it had learned a task, not the true ones."""
+    soft_targets: bool = False
+    """Replay: on the new views, what the old model rendered there is a second target, as in strategy soft-targets."""
     learning_rate: float | None = None
-    """Peak learning rate; it rises over the first steps of a task and falls along half a cosine. By default 0.02 for
-    the grid field and 0.0005 for the reference network."""
+    """Peak learning rate. By default 0.02 for the grid field and 0.0005 for the reference network."""
+    optimiser: str = "adam"
+    """adam, sgd or radam."""
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float = 0.0
+    """Added to the gradient, times the parameter."""
+    schedule: str = "warm-cosine"
+    """How the learning rate goes: warm-cosine (within each task, it rises over the first steps and falls along half a
+    cosine), constant, or by epochs since the first task began: step, cosine, poly."""
+    decay_epochs: tuple[int, ...] = (20,)
+    """Schedule step: epochs at which the rate is multiplied by --decay-gamma."""
+    decay_gamma: float = 0.1
+    """Schedule step: see --decay-epochs."""
+    poly_exponent: float = 0.9
+    """Schedule poly: the rate is (1 - epoch / epochs) to this power."""
+    warmup_epochs: int = 0
+    """Schedules step, cosine, poly: epochs over which the rate rises first."""
+    warmup_multiplier: float = 1.0
+    """The rate after --warmup-epochs, as a multiple; at 1 it rises from 0, else from 1."""
     field: str = "hashgrid"
     """What is learned: hashgrid (a multi-resolution grid, seconds on a CPU) or nerf (the reference project's coarse and
     fine 8x256 networks, for a GPU)."""
@@ -56,6 +94,8 @@ class Common:
     """Reference network: how far training moves coarse samples at random, from 0 to 1."""
     noise_std: float = 1.0
     """Reference network: deviation of the noise that training adds to densities."""
+    chunk: int = 32_768
+    """Reference network: the most points that are evaluated at once when rendering; bounds memory."""
     pixel_center: float = 0.5
     """Where a pixel's centre lies: 0.5 is right, 0.0 reproduces the reference project's rays through corners."""
     evaluate_every: int = 125
@@ -72,7 +112,7 @@ class Common:
 class Run(Common):
     """Trains one strategy over one stream, and shows what was forgotten."""
 
-    strategy: Annotated[str, tyro.conf.arg(help=f"How the past is used: {_STRATEGY_NAMES}.")] = "replay"
+    strategy: Annotated[str, tyro.conf.arg(help=f"How the past is used: {_STRATEGY_NAMES}. {_ROWS}")] = "replay"
     seed: int = 0
     """Seed of everything random."""
     out: Path | None = None
@@ -83,7 +123,7 @@ class Run(Common):
 class Compare(Common):
     """Trains several strategies side by side, on the same first task, and prints one table."""
 
-    strategies: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Rows of the table: {_STRATEGY_NAMES}.")] = (
+    strategies: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Rows of the table: {_STRATEGY_NAMES}. {_ROWS}")] = (
         "finetune",
         "replay",
         "joint",

@@ -32,24 +32,11 @@ class Scores:
         return sum(self.psnr) / len(self.psnr)
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How views are rendered.
-
-    Attributes:
-        rays_per_pixel: rays averaged over each pixel's area, a square number.
-        pixel_center: where a pixel's centre lies; 0.5 is right, 0.0 reproduces the reference project.
-    """
-
-    rays_per_pixel: int = 1
-    pixel_center: float = 0.5
-
-
 def evaluate(
     model: Model,
     views: Views,
-    settings: EvaluationSettings,
     *,
+    rays_per_pixel: int = 1,
     with_ssim: bool = True,
     keep_images: tuple[int, ...] | None = (),
     track: Track = untracked,
@@ -59,14 +46,14 @@ def evaluate(
     Args:
         model: what renders.
         views: cameras and true images.
-        settings: how views are rendered.
+        rays_per_pixel: rays averaged over each pixel's area, a square number.
         with_ssim: whether to compute SSIM, too.
         keep_images: positions of the views whose renderings to return; None returns all.
         track: passes on what it is given to iterate over, and may show how far it has come.
     """
     psnr, ssim, images = [], [], {}
     for i in track(range(len(views)), "rendering views"):
-        image = render_uint8(model, views, i, settings)
+        image = render_uint8(model, views, i, rays_per_pixel)
         truth = views.images[i].numpy()
         psnr.append(metrics.psnr(image, truth))
         if with_ssim:
@@ -76,9 +63,7 @@ def evaluate(
     return Scores(psnr, ssim, images)
 
 
-def render_uint8(model: Model, views: Views, index: int, settings: EvaluationSettings) -> np.ndarray:
+def render_uint8(model: Model, views: Views, index: int, rays_per_pixel: int = 1) -> np.ndarray:
     """One view as it would be saved: (H, W, 3) uint8."""
-    rendering = render_image(
-        model, views.camera(index), rays_per_pixel=settings.rays_per_pixel, pixel_center=settings.pixel_center
-    )
+    rendering = render_image(model, views.camera(index), rays_per_pixel=rays_per_pixel)
     return metrics.to_uint8(rendering.rgb).cpu().numpy()

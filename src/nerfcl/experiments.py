@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from nerfcl.cameras import pixel_offsets
 from nerfcl.checkpoints import load_checkpoint
 from nerfcl.config import Common, Compare, Evaluate, Run
 from nerfcl.errors import NerfclError
-from nerfcl.evaluation import EvaluationSettings, Scores, evaluate
+from nerfcl.evaluation import Scores, evaluate
 from nerfcl.files import write_json, written_aside
 from nerfcl.folders import claim_folder
 from nerfcl.kernels import compile_kernels
@@ -26,6 +27,7 @@ from nerfcl.runs import (
     device_of,
     history_in,
     make_strategy,
+    parse_row,
     set_up,
     settings_of,
     train_first,
@@ -33,6 +35,7 @@ from nerfcl.runs import (
     write_gif,
 )
 from nerfcl.scenes import Views, load_scene
+from nerfcl.scenes.scene import with_pixel_center
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import select_views
 from nerfcl.training import check
@@ -61,7 +64,7 @@ def run(config: Run) -> dict[str, Any]:
     setup = set_up(config)
     strategy = make_strategy(config.strategy, config)
     check(setup.stream, strategy, setup.training)
-    folder = config.out or Path("outputs") / config.strategy
+    folder = config.out or Path("outputs") / _as_file_name(parse_row(config.strategy).label)
     results = train_into(folder, config, strategy, setup, compile_kernels())
     print_table(run_table(results["R"], setup.tasks))
     print(f"results, pictures and checkpoints: {folder}")
@@ -75,10 +78,13 @@ def compare(config: Compare) -> list[dict[str, Any]]:
         What each run's `results.json` holds.
     """
     setup = set_up(config)
-    strategies = {name: make_strategy(name, config) for name in config.strategies}
+    rows_of = {parse_row(text).label: text for text in config.strategies}
     for option, values in (("strategies", config.strategies), ("seeds", config.seeds)):
         if not values or len(set(values)) < len(values):
             raise NerfclError(f"--{option} {' '.join(map(str, values))}: name at least one, and none twice")
+    if len({_as_file_name(label) for label in rows_of}) < len(config.strategies):
+        raise NerfclError(f"--strategies {' '.join(config.strategies)}: two rows have the same label")
+    strategies = {label: make_strategy(text, config) for label, text in rows_of.items()}
     for strategy in strategies.values():
         check(setup.stream, strategy, setup.training)
     claim_folder(config.out, settings_of(config), about(config))
@@ -87,10 +93,11 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in strategies}
     for seed in config.seeds:
         folder = config.out / f"seed-{seed}"
-        runs = {name: _one_run(config, name, seed, folder / name) for name in strategies}
+        runs = {label: _one_run(config, text, seed, folder / _as_file_name(label)) for label, text in rows_of.items()}
         first = train_first(folder / "first-task", next(iter(runs.values())), setup, compilation)
-        for name, strategy in strategies.items():
-            results[name].append(train_into(folder / name, runs[name], strategy, setup, compilation, first))
+        for label, strategy in strategies.items():
+            out = folder / _as_file_name(label)
+            results[label].append(train_into(out, runs[label], strategy, setup, compilation, first))
 
     rows = [comparison_row(name, results[name]) for name in strategies]
     everything = [result for name in strategies for result in results[name]]
@@ -107,12 +114,14 @@ def compare(config: Compare) -> list[dict[str, Any]]:
 
 def _compare_histories(config: Compare, setup: Setup, strategies: dict[str, Strategy], title: str) -> None:
     """Draws how the first seed's runs went, side by side."""
-    histories = {name: history_in(config.out / f"seed-{config.seeds[0]}" / name, setup) for name in strategies}
+    folder = config.out / f"seed-{config.seeds[0]}"
+    histories = {label: history_in(folder / _as_file_name(label), setup) for label in strategies}
     write_gif(config.out / "forgetting.gif", histories, setup)
     curves = {name: history.curve for name, history in histories.items()}
     restarting = [name for name, strategy in strategies.items() if strategy.from_scratch]
+    length, unit = setup.length
     comparison_curves_figure(
-        config.out / "curves.png", curves, setup.tasks, config.steps, title, from_scratch=restarting
+        config.out / "curves.png", curves, setup.tasks, length, title, unit=unit, from_scratch=restarting
     )
 
 
@@ -127,7 +136,9 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
     data = trained["data"] if config.data is None else config.data
     if config.split not in ("train", "val", "test"):
         raise NerfclError(f"--split {config.split}: must be train, val or test")
-    scene = load_scene(data, config.img_wh or tuple(trained["img_wh"]), track)
+    size = config.img_wh or tuple(trained["img_wh"])
+    scene = load_scene(data, size, track, spheric_poses=trained["spheric_poses"])
+    scene = with_pixel_center(scene, trained["pixel_center"])
     views = getattr(scene, config.split)
     views = views.select(select_views(views, config.view))
     if not len(views):
@@ -136,9 +147,8 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
     model.load_state_dict(checkpoint.model)
     per_pixel = trained["rays_per_pixel"] if config.rays_per_pixel is None else config.rays_per_pixel
     pixel_offsets(per_pixel)
-    settings = EvaluationSettings(per_pixel, trained["pixel_center"])
     compile_kernels()
-    scores = evaluate(model, views, settings, keep_images=None, track=track)
+    scores = evaluate(model, views, rays_per_pixel=per_pixel, keep_images=None, track=track)
 
     out = config.out or config.checkpoint.parent.parent / "eval" / f"{config.split}-{_as_file_name(config.view)}"
     for i, name in enumerate(views.names):
@@ -175,7 +185,7 @@ def _without_views(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _as_file_name(name: str) -> str:
-    return name.replace("/", "-").replace(" ", "-")
+    return re.sub(r"[^\w.+-]+", "-", name)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from nerfcl.errors import NerfclError
 from nerfcl.fields.hashgrid import HashGridField, HashGridSettings
 from nerfcl.fields.nerf import NerfField
 from nerfcl.randomness import seeded
 from nerfcl.rendering.hierarchical import HierarchicalModel, HierarchicalSettings
 from nerfcl.rendering.occupancy import OccupancyModel, OccupancySettings
-from nerfcl.scenes.scene import Box, Scene
+from nerfcl.scenes.scene import Box, Ndc, Scene
 
 Colour = tuple[float, float, float]
 
@@ -25,16 +26,18 @@ class GridModel:
     """A grid field, rendered by marching through an occupancy grid.
 
     Attributes:
-        box: where the field lies in the world.
+        box: where the field lies: in the world, or in normalised device coordinates.
         background: colour behind everything.
         field: shape of the field.
         occupancy: how rays are sampled.
+        ndc: how rays are warped; None is not at all.
     """
 
     box: Box
     background: Colour
     field: HashGridSettings = dataclasses.field(default_factory=HashGridSettings)
     occupancy: OccupancySettings = dataclasses.field(default_factory=OccupancySettings)
+    ndc: Ndc | None = None
 
     @staticmethod
     def for_scene(scene: Scene, finest: int | None = None, width: int = 32) -> GridModel:
@@ -54,12 +57,13 @@ class GridModel:
             scene.background,
             HashGridSettings(finest=finest, width=width),
             OccupancySettings(cells=min(finest, 128), steps=2 * finest),
+            scene.ndc,
         )
 
     def build(self, seed: int, device: torch.device | str = "cpu") -> OccupancyModel:
         """An untrained model; the seed decides its initial values."""
         model_field = HashGridField(self.field, seeded(seed, "model"))
-        return OccupancyModel(model_field, self.box, self.background, self.occupancy).to(device)
+        return OccupancyModel(model_field, self.box, self.background, self.occupancy, self.ndc).to(device)
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,35 @@ class NerfModel:
     Attributes:
         background: colour behind everything.
         sampling: how rays are sampled.
+        ndc: how rays are warped; None is not at all.
+
+    Raises:
+        NerfclError: samples shall be spread in disparity, which warped rays do by themselves.
     """
 
     background: Colour
     sampling: HierarchicalSettings
+    ndc: Ndc | None = None
+
+    def __post_init__(self) -> None:
+        if self.ndc is not None and self.sampling.use_disp:
+            raise NerfclError(
+                "--use-disp: a forward-facing scene is sampled evenly in disparity already, in normalised device "
+                "coordinates; leave the option out"
+            )
 
     @staticmethod
     def for_scene(scene: Scene, **sampling: Any) -> NerfModel:
         """Samples reach through the ball around the scene's box that touches its edges, for every train camera.
 
+        In normalised device coordinates they reach from the near plane to infinity.
+
         Args:
             scene: what is to be learned.
             sampling: what else to set in `HierarchicalSettings`.
         """
+        if scene.ndc is not None:
+            return NerfModel(scene.background, HierarchicalSettings(0.0, 1.0, **sampling), scene.ndc)
         center = torch.tensor(scene.box.lower) + 0.5 * scene.box.side
         distances = (scene.train.poses[:, :3, 3] - center).norm(dim=-1)
         radius = 0.5 * scene.box.side * math.sqrt(2.0)
@@ -92,7 +112,7 @@ class NerfModel:
         """An untrained model; the seed decides its initial values."""
         coarse = NerfField(seeded(seed, "model"))
         fine = NerfField(seeded(seed, "fine model")) if self.sampling.importance else None
-        return HierarchicalModel(coarse, fine, self.background, self.sampling).to(device)
+        return HierarchicalModel(coarse, fine, self.background, self.sampling, self.ndc).to(device)
 
 
 ModelSettings = GridModel | NerfModel
@@ -108,10 +128,12 @@ def settings_from_dict(saved: dict[str, Any]) -> ModelSettings:
     """What `settings_to_dict` was given."""
     parts = saved["settings"]
     background: Colour = tuple(parts["background"])
+    ndc = Ndc(**parts["ndc"]) if parts.get("ndc") else None
     if saved["field"] == "nerf":
-        return NerfModel(background, HierarchicalSettings(**parts["sampling"]))
+        return NerfModel(background, HierarchicalSettings(**parts["sampling"]), ndc)
     box = Box(tuple(parts["box"]["lower"]), parts["box"]["side"])
-    return GridModel(box, background, HashGridSettings(**parts["field"]), OccupancySettings(**parts["occupancy"]))
+    field, occupancy = HashGridSettings(**parts["field"]), OccupancySettings(**parts["occupancy"])
+    return GridModel(box, background, field, occupancy, ndc)
 
 
 def model_for(scene: Scene, seed: int = 0, device: torch.device | str = "cpu") -> Callable[[], OccupancyModel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ class Pixels:
         columns: (B,) int64.
         rows: (B,) int64.
         colours: (B, 3) float32 targets, sRGB in [0, 1].
+        indices: (B,) int64, where they come from: among all pixels of the views, or in the memory.
         new: the first `new` pixels are of the present, the others of the past.
+        soft: (new, 3) float32 second targets of the present's pixels, or None.
     """
 
     poses: Tensor
@@ -28,20 +30,23 @@ class Pixels:
     columns: Tensor
     rows: Tensor
     colours: Tensor
+    indices: Tensor
     new: int
+    soft: Tensor | None = None
 
     def __len__(self) -> int:
         return self.columns.shape[0]
 
     def with_past(self, past: Pixels) -> Pixels:
         """These pixels, followed by pixels of the past."""
-        return Pixels(
-            torch.cat([self.poses, past.poses]),
-            torch.cat([self.intrinsics, past.intrinsics]),
-            torch.cat([self.columns, past.columns]),
-            torch.cat([self.rows, past.rows]),
-            torch.cat([self.colours, past.colours]),
-            self.new,
+        return replace(
+            self,
+            poses=torch.cat([self.poses, past.poses]),
+            intrinsics=torch.cat([self.intrinsics, past.intrinsics]),
+            columns=torch.cat([self.columns, past.columns]),
+            rows=torch.cat([self.rows, past.rows]),
+            colours=torch.cat([self.colours, past.colours]),
+            indices=torch.cat([self.indices, past.indices]),
         )
 
 
@@ -56,11 +61,6 @@ def pixels_at(views: Views, indices: Tensor) -> Pixels:
         pixel % views.width,
         pixel // views.width,
         views.images.view(-1, 3).index_select(0, indices).float() / 255.0,
+        indices,
         new=len(indices),
     )
-
-
-def draw_pixels(views: Views, count: int, generator: torch.Generator) -> Pixels:
-    """`count` pixels of the views, uniformly at random with replacement."""
-    total = len(views) * views.height * views.width
-    return pixels_at(views, torch.randint(total, (count,), generator=generator))

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
 from nerfcl.models import GridModel, ModelSettings, NerfModel
+from nerfcl.optimisation import OptimisationSettings
 from nerfcl.reports.animation import forgetting_gif
 from nerfcl.reports.figures import curves_figure, matrix_figure, views_figure
 from nerfcl.reports.progress import ProgressBar, track
 from nerfcl.reports.results import results_of
 from nerfcl.reports.tensorboard import TensorBoardWriter
 from nerfcl.scenes import Scene, load_scene
+from nerfcl.scenes.scene import with_pixel_center
 from nerfcl.strategies import strategy_class
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.strategy import Strategy
@@ -40,7 +42,11 @@ from nerfcl.training import (
     watched_view,
 )
 
-LEARNING_RATES = {"hashgrid": 2e-2, "nerf": 5e-4}
+# What suits each field.
+OPTIMISATION = {
+    "hashgrid": OptimisationSettings(),
+    "nerf": OptimisationSettings(learning_rate=5e-4, betas=(0.9, 0.999), epsilon=1e-8),
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,12 @@ class Setup:
     def tasks(self) -> list[str]:
         return [experience.name for experience in self.stream]
 
+    @property
+    def length(self) -> tuple[int, str]:
+        """How long each task is learned: a number and what it counts."""
+        epochs = self.training.epochs
+        return (self.training.steps, "steps") if epochs is None else (epochs, "epochs")
+
 
 def set_up(config: Common) -> Setup:
     """Loads the scene and gathers all settings; refuses what cannot work before anything is written."""
@@ -66,24 +78,33 @@ def set_up(config: Common) -> Setup:
         raise NerfclError(f"--finest {config.finest}: must lie between 16 and 4096")
     if not 1 <= config.width <= 1024:
         raise NerfclError(f"--width {config.width}: must lie between 1 and 1024")
-    if config.field not in LEARNING_RATES:
-        raise NerfclError(f"--field {config.field}: must be {' or '.join(LEARNING_RATES)}")
+    if config.field not in OPTIMISATION:
+        raise NerfclError(f"--field {config.field}: must be {' or '.join(OPTIMISATION)}")
     if config.samples < 3 or config.importance < 0:
         raise NerfclError(
             f"--samples {config.samples} --importance {config.importance}: at least 3 samples, and not fewer than none"
         )
+    if config.chunk < 1:
+        raise NerfclError(f"--chunk {config.chunk}: must be at least 1")
     device = device_of(config.device)
-    scene = load_scene(config.data, config.img_wh, track)
-    chosen = {f.name: getattr(config, f.name) for f in fields(TrainingSettings) if hasattr(config, f.name)}
-    if config.learning_rate is None:
-        chosen["learning_rate"] = LEARNING_RATES[config.field]
+    optimisation = replace(OPTIMISATION[config.field], **_same_named(OptimisationSettings, config))
+    training = TrainingSettings(**_same_named(TrainingSettings, config), optimisation=optimisation)
+    scene = with_pixel_center(
+        load_scene(config.data, config.img_wh, track, spheric_poses=config.spheric_poses), config.pixel_center
+    )
     return Setup(
         f"{scene.name} at {config.img_wh[0]}x{config.img_wh[1]}",
         make_stream(scene, config.tasks),
         _model_settings(scene, config),
-        TrainingSettings(**chosen),
+        training,
         device,
     )
+
+
+def _same_named(cls: type, config: Common) -> dict[str, Any]:
+    """Values for the attributes of a dataclass from the options of the same names that were given."""
+    options = {f.name: getattr(config, f.name) for f in fields(cls) if f.init and hasattr(config, f.name)}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _model_settings(scene: Scene, config: Common) -> ModelSettings:
@@ -95,14 +116,72 @@ def _model_settings(scene: Scene, config: Common) -> ModelSettings:
             use_disp=config.use_disp,
             perturb=config.perturb,
             noise_std=config.noise_std,
+            chunk=config.chunk,
         )
     return GridModel.for_scene(scene, config.finest, config.width)
 
 
-def make_strategy(name: str, config: Common) -> Strategy:
-    """The strategy of this name, its knobs set from options of the same names."""
-    cls = strategy_class(name)
-    return cls(**{f.name: getattr(config, f.name) for f in fields(cls) if f.init and hasattr(config, f.name)})
+@dataclass(frozen=True)
+class Row:
+    """One strategy with options of its own, as a comparison's row.
+
+    Attributes:
+        label: for tables and folders.
+        name: the strategy's.
+        knobs: what is set otherwise than by the command's options, as written.
+    """
+
+    label: str
+    name: str
+    knobs: tuple[tuple[str, str], ...]
+
+
+def parse_row(text: str) -> Row:
+    """Reads "NAME", "NAME:knob=value,knob" or "LABEL=NAME:...".
+
+    Raises:
+        NerfclError: there is no such strategy, or the text is something else.
+    """
+    head, _, tail = text.partition(":")
+    label, _, name = head.rpartition("=")
+    strategy_class(name)
+    knobs = []
+    for part in filter(None, tail.split(",")):
+        knob, equals, value = part.partition("=")
+        knobs.append((knob.strip().replace("-", "_"), value.strip() if equals else "true"))
+    return Row(label.strip() or text, name, tuple(knobs))
+
+
+def make_strategy(text: str, config: Common) -> Strategy:
+    """The strategy that a row names, its knobs set from the row, the others from options of the same names.
+
+    Raises:
+        NerfclError: the row names a strategy or a knob that there is not, or a value that it cannot have.
+    """
+    row = parse_row(text)
+    cls = strategy_class(row.name)
+    known = {f.name: f for f in fields(cls) if f.init}
+    chosen = _same_named(cls, config)
+    for knob, value in row.knobs:
+        if knob not in known:
+            raise NerfclError(
+                f"--strategy {text}: '{row.name}' has no option '{knob.replace('_', '-')}'; it has "
+                f"{', '.join(sorted(name.replace('_', '-') for name in known)) or 'none'}"
+            )
+        chosen[knob] = _value_of(text, knob, value, known[knob].default)
+    return cls(**chosen)
+
+
+def _value_of(text: str, knob: str, value: str, like: Any) -> Any:
+    """A knob's value from its text, of the same type as its default."""
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "yes": True, "false": False, "no": False}[value.lower()]
+        return type(like)(value)
+    except (KeyError, ValueError, TypeError):
+        raise NerfclError(
+            f"--strategy {text}: {knob.replace('_', '-')}={value} must be of the same kind as {like}"
+        ) from None
 
 
 def device_of(name: str) -> torch.device:
@@ -132,13 +211,14 @@ def train_into(
     learner = _learner(strategy, config.seed, setup)
     if first is not None and not _checkpoint(folder, 1).exists():
         shared = _learner(FineTune(), config.seed, setup)
-        resume(shared, load_checkpoint(first))
+        resume(shared, load_checkpoint(first), setup.training.optimisation)
         take_over_first(learner, shared, setup.stream)
         _save(folder, learner, config, setup)
-    with _observed(folder, f"{config.strategy} · seed {config.seed}", config, learner, setup, compilation) as observers:
+    label = parse_row(config.strategy).label
+    with _observed(folder, f"{label} · seed {config.seed}", config, learner, setup, compilation) as observers:
         learn(setup.stream, learner, setup.training, observers)
-    results = results_of(learner.history, setup.stream, config.strategy, config.seed, setup.training.steps)
-    _write_pictures(folder, config.strategy, learner.history, setup, from_scratch=strategy.from_scratch)
+    results = results_of(learner.history, setup.stream, label, config.seed, setup.training.steps)
+    _write_pictures(folder, label, learner.history, setup, from_scratch=strategy.from_scratch)
     write_json(folder / "results.json", results)
     return results
 
@@ -168,7 +248,7 @@ def _observed(
     """Puts the learner where the folder's last checkpoint stood, and gathers who watches it go on."""
     saved = [i for i in range(1, len(setup.stream) + 1) if _checkpoint(folder, i).exists()]
     if saved:
-        resume(learner, load_checkpoint(_checkpoint(folder, saved[-1])))
+        resume(learner, load_checkpoint(_checkpoint(folder, saved[-1])), setup.training.optimisation)
     if learner.done == len(setup.stream):
         yield []
         return
@@ -197,8 +277,9 @@ def _write_pictures(folder: Path, name: str, history: History, setup: Setup, *, 
     first = setup.stream[0].test
     shown = picture_positions(first)
     matrix_figure(folder / "matrix.png", history.R, setup.tasks, title)
+    length, unit = setup.length
     curves_figure(
-        folder / "curves.png", history.curve, setup.tasks, setup.training.steps, title, from_scratch=from_scratch
+        folder / "curves.png", history.curve, setup.tasks, length, title, unit=unit, from_scratch=from_scratch
     )
     views_figure(
         folder / "views.png",
@@ -215,7 +296,7 @@ def write_gif(path: Path, histories: dict[str, History], setup: Setup) -> None:
     watched = watched_view(setup.stream)
     truth = setup.stream[0].test.images[watched].numpy()
     frames = {name: history.frames for name, history in histories.items()}
-    forgetting_gif(path, frames, truth, setup.tasks, setup.training.steps)
+    forgetting_gif(path, frames, truth, setup.tasks, *setup.length)
 
 
 def settings_of(config: Common) -> dict[str, Any]:

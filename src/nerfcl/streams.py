@@ -13,6 +13,19 @@ from nerfcl.scenes.scene import Scene, Views
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What an earlier model made of N views, where that is written down.
+
+    Attributes:
+        colours: (N, H, W, 3) uint8 as rendered, or None.
+        losses: (N, H, W) float32 mean squared errors over the channels, or None.
+    """
+
+    colours: Tensor | None = None
+    losses: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Experience:
     """One stretch of a stream: views to learn from while it lasts.
 
@@ -22,6 +35,7 @@ class Experience:
         val: views to watch the training with.
         test: views that score what was learned here; never trained on.
         announced: whether the learner is told where the experience begins and ends.
+        remembered: what an earlier model made of the train views; None asks the model itself where that is needed.
     """
 
     name: str
@@ -29,6 +43,7 @@ class Experience:
     val: Views
     test: Views
     announced: bool = True
+    remembered: Remembered | None = None
 
 
 Stream = tuple[Experience, ...]

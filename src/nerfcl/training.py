@@ -13,11 +13,12 @@ import torch
 
 from nerfcl.cameras import pixel_offsets, pixel_rays, stratified_offsets
 from nerfcl.errors import NerfclError
-from nerfcl.evaluation import EvaluationSettings, evaluate, render_uint8
-from nerfcl.optimisation import Adam, warm_cosine
-from nerfcl.pixels import draw_pixels
+from nerfcl.evaluation import evaluate, render_uint8
+from nerfcl.optimisation import Moment, OptimisationSettings, Optimiser, make_optimiser, rate_at
+from nerfcl.pixels import Pixels, pixels_at
 from nerfcl.randomness import seeded
-from nerfcl.rendering.rendering import Model
+from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.sampling import Passes
 from nerfcl.scenes.scene import Views
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience, Stream
@@ -31,24 +32,22 @@ class TrainingSettings:
 
     Attributes:
         steps: steps per experience.
+        epochs: passes over each experience's rays instead of `steps`, where it is not None.
         rays: new rays a step: pixels times rays per pixel.
         rays_per_pixel: rays averaged over each pixel's area, a square number that divides `rays`.
-        learning_rate: its peak within an experience.
-        warm_up: steps over which it rises.
-        final_rate: its share that is left at the end of an experience.
-        pixel_center: where a pixel's centre lies; 0.5 is right, 0.0 reproduces the reference project.
+        optimisation: which optimiser, and how its learning rate goes.
+        keep_optimiser: whether it goes on when an announced experience begins; when it is not announced, it does.
         evaluate_every: steps between evaluations within an experience.
         evaluate_views: validation views per experience that those look at.
         frame_every: steps between renderings of the watched view.
     """
 
     steps: int = 1500
+    epochs: int | None = None
     rays: int = 1024
     rays_per_pixel: int = 1
-    learning_rate: float = 2e-2
-    warm_up: int = 50
-    final_rate: float = 0.05
-    pixel_center: float = 0.5
+    optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
+    keep_optimiser: bool = False
     evaluate_every: int = 125
     evaluate_views: int = 4
     frame_every: int = 25
@@ -94,6 +93,11 @@ class Learner:
         state: the strategy's state.
         history: what is known of the run so far.
         done: experiences that are over.
+        at: steps into the present experience.
+        epochs: whole passes over their rays that past experiences took.
+        generator: of the present experience's randomness.
+        order: in which the present experience's pixels come.
+        optimiser: of the model; None before the first step.
     """
 
     strategy: Strategy
@@ -103,6 +107,11 @@ class Learner:
     state: Any
     history: History = field(default_factory=History)
     done: int = 0
+    at: int = 0
+    epochs: int = 0
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    order: Passes | None = None
+    optimiser: Optimiser | None = None
 
 
 def new_learner(strategy: Strategy, new_model: Callable[[], Model], seed: int) -> Learner:
@@ -118,7 +127,9 @@ class StepReport:
         step: steps so far over the whole stream, this one included.
         last_step: the number of the stream's last step.
         task: name of the experience.
-        loss: of the step's batch; read at every tenth step and at the last, since reading it waits for the device.
+        epoch: whole passes over the experiences' rays since the beginning.
+        losses: the parts of the loss by name, and "psnr" of the new rays; read at every tenth step and at the last,
+            since reading waits for the device; None at others.
         learning_rate: of this step.
         rays: rays of the batch, old ones included.
         samples: points at which the field was evaluated.
@@ -128,11 +139,17 @@ class StepReport:
     step: int
     last_step: int
     task: str
-    loss: float | None
+    epoch: int
+    losses: dict[str, float] | None
     learning_rate: float
     rays: int
     samples: int
     seconds: float
+
+    @property
+    def loss(self) -> float | None:
+        """The sum of its parts, where they were read."""
+        return None if self.losses is None else sum(part for name, part in self.losses.items() if name != "psnr")
 
 
 class Observer(Protocol):
@@ -178,41 +195,39 @@ def learn(
     until = len(stream) if until is None else until
     strategy, state, history = learner.strategy, learner.state, learner.history
     pixels_a_step = settings.rays // settings.rays_per_pixel
-    last_step = history.steps + sum(steps_of(strategy, i, settings) for i in range(learner.done, until))
+    remaining = sum(steps_of(strategy, stream, i, settings) for i in range(learner.done, until)) - learner.at
+    last_step = history.steps + remaining
+    epochs = sum(-(-_plain_steps(part, settings) // steps_a_pass(part, settings)) for part in stream)
 
-    for index in range(learner.done, until):
-        experience, steps = stream[index], steps_of(strategy, index, settings)
-        if strategy.from_scratch and index:
-            learner.model = learner.new_model()
+    while learner.done < until:
+        experience, steps = stream[learner.done], steps_of(strategy, stream, learner.done, settings)
+        order, optimiser = _open_experience(learner, experience, settings)
         model = learner.model
-        optimiser = Adam(model.parameters())
-        generator = seeded(learner.seed, f"experience {index}")
-        strategy.begin(state, experience)
 
-        for step in range(steps):
+        while learner.at < steps:
             started = time.perf_counter()
-            rate = warm_cosine(step, steps, settings.learning_rate, settings.warm_up, settings.final_rate)
-            model.begin_step(generator)
-            batch = strategy.batch(state, draw_pixels(experience.train, pixels_a_step, generator))
-            offsets = stratified_offsets(
-                len(batch), settings.rays_per_pixel, generator, center=settings.pixel_center
-            )  # (B, S, 2)
+            moment = Moment(learner.at, steps, _epoch(learner, stream, settings, steps), epochs)
+            rate = rate_at(moment, settings.optimisation)
+            model.begin_step(learner.generator)
+            batch = strategy.batch(state, pixels_at(experience.train, order.next(pixels_a_step)))
+            offsets = stratified_offsets(len(batch), settings.rays_per_pixel, learner.generator)  # (B, S, 2)
             rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)  # B * S
-            rendering = model.render(rays, generator)
-            loss = strategy.loss(state, rendering, batch)
-            loss.backward()
+            rendering = model.render(rays, learner.generator)
+            losses = strategy.loss(state, rendering, batch)
+            torch.stack(list(losses.values())).sum().backward()
             strategy.after_backward(state, model)
             optimiser.step(rate)
 
+            learner.at += 1
             history.steps += 1
-            value = _read_loss(loss, history.steps, last_step, settings)
+            read = history.steps % 10 == 0 or history.steps in (1, last_step)
+            values = _read(losses, rendering, batch, learner) if read else None
             history.training += time.perf_counter() - started
-            report = StepReport(
-                history.steps, last_step, experience.name, value, rate, len(rays), rendering.samples, history.training
-            )
+            where = (history.steps, last_step, experience.name, int(moment.epoch))
+            report = StepReport(*where, values, rate, len(rays), rendering.samples, history.training)
             for observer in observers:
                 observer.stepped(report)
-            _look_if_due(learner, stream, settings, index, step + 1, steps, observers)
+            _look_if_due(learner, stream, settings, steps, observers)
 
         _close_experience(learner, stream, settings)
         for observer in observers:
@@ -220,17 +235,42 @@ def learn(
     return history
 
 
+def _open_experience(learner: Learner, experience: Experience, settings: TrainingSettings) -> tuple[Passes, Optimiser]:
+    """Makes what lasts as long as an experience, or takes it up again where the learner stands within one."""
+    if learner.order is None or learner.optimiser is None or not learner.at:
+        fresh = learner.strategy.from_scratch and learner.done > 0
+        if fresh:
+            learner.model = learner.new_model()
+        if fresh or learner.optimiser is None or (experience.announced and not settings.keep_optimiser):
+            learner.optimiser = make_optimiser(learner.model.parameters(), settings.optimisation)
+        learner.generator = seeded(learner.seed, f"experience {learner.done}")
+        learner.order = Passes(_rays_of(experience), learner.generator)
+        learner.strategy.begin(learner.state, experience, learner.model)
+    return learner.order, learner.optimiser
+
+
+def _epoch(learner: Learner, stream: Stream, settings: TrainingSettings, steps: int) -> float:
+    """Passes so far; a strategy that begins from scratch spreads all passes so far over its steps."""
+    if learner.strategy.from_scratch and learner.done:
+        so_far = stream[: learner.done + 1]
+        passes = sum(_plain_steps(part, settings) / steps_a_pass(part, settings) for part in so_far)
+        return learner.at / steps * passes
+    return learner.epochs + learner.at / steps_a_pass(stream[learner.done], settings)
+
+
 def _close_experience(learner: Learner, stream: Stream, settings: TrainingSettings) -> None:
     """Lets the strategy keep what it wants of the experience that was just learned, and scores the model."""
     _keep(learner, stream[learner.done])
     _score(learner, stream, settings)
-    learner.done += 1
+    learner.epochs += learner.at // steps_a_pass(stream[learner.done], settings)
+    learner.done, learner.at = learner.done + 1, 0
 
 
 def take_over_first(learner: Learner, shared: Learner, stream: Stream) -> None:
     """Gives a new learner the first experience as another one learned it; until it ends, all strategies are alike."""
     learner.model, learner.history, learner.done = shared.model, shared.history, 1
-    learner.strategy.begin(learner.state, stream[0])
+    learner.epochs, learner.optimiser = shared.epochs, shared.optimiser
+    learner.strategy.begin(learner.state, stream[0], learner.model)
     _keep(learner, stream[0])
 
 
@@ -252,6 +292,8 @@ def check(stream: Stream, strategy: Strategy, settings: TrainingSettings) -> Non
         )
     if settings.steps < 1:
         raise NerfclError(f"--steps {settings.steps}: must be at least 1")
+    if settings.epochs is not None and settings.epochs < 1:
+        raise NerfclError(f"--epochs {settings.epochs}: must be at least 1")
     pixel_offsets(settings.rays_per_pixel)
     if settings.rays < 1 or settings.rays % settings.rays_per_pixel:
         raise NerfclError(
@@ -260,51 +302,61 @@ def check(stream: Stream, strategy: Strategy, settings: TrainingSettings) -> Non
     for option in ("evaluate_every", "evaluate_views", "frame_every"):
         if getattr(settings, option) < 1:
             raise NerfclError(f"--{option.replace('_', '-')} {getattr(settings, option)}: must be at least 1")
-    if not 0.0 < settings.learning_rate < math.inf:
-        raise NerfclError(f"--learning-rate {settings.learning_rate}: must be a number greater than 0")
-    if not 0.0 <= settings.pixel_center <= 1.0:
-        raise NerfclError(f"--pixel-center {settings.pixel_center}: must lie between 0 and 1")
     if settings.rays > _MOST_RAYS:
         raise NerfclError(f"--rays {settings.rays}: more than {_MOST_RAYS:,} do not fit into memory")
 
 
-def steps_of(strategy: Strategy, index: int, settings: TrainingSettings) -> int:
+def steps_of(strategy: Strategy, stream: Stream, index: int, settings: TrainingSettings) -> int:
     """Training steps for experience `index`: all steps so far where a strategy begins from scratch."""
-    return settings.steps * (index + 1 if strategy.from_scratch else 1)
+    taken = stream[: index + 1] if strategy.from_scratch else (stream[index],)
+    return sum(_plain_steps(experience, settings) for experience in taken)
 
 
-def _read_loss(loss: torch.Tensor, step: int, last_step: int, settings: TrainingSettings) -> float | None:
-    if step % 10 and step not in (1, last_step):
-        return None
-    value = loss.item()
-    if not math.isfinite(value):
-        raise NerfclError(
-            f"the loss is {value} at step {step}: training diverged; lower --learning-rate {settings.learning_rate}"
-        )
-    return value
+def steps_a_pass(experience: Experience, settings: TrainingSettings) -> int:
+    """Steps in which every pixel of an experience's train views comes once; the last one goes on into the next pass."""
+    return -(-_rays_of(experience) // (settings.rays // settings.rays_per_pixel))
+
+
+def _plain_steps(experience: Experience, settings: TrainingSettings) -> int:
+    return settings.steps if settings.epochs is None else settings.epochs * steps_a_pass(experience, settings)
+
+
+def _rays_of(experience: Experience) -> int:
+    return len(experience.train) * experience.train.height * experience.train.width
+
+
+def _read(losses: dict[str, torch.Tensor], rendering: Rendering, batch: Pixels, learner: Learner) -> dict[str, float]:
+    values = {name: part.item() for name, part in losses.items()}
+    total = sum(values.values())
+    if not math.isfinite(total):
+        step = learner.history.steps
+        raise NerfclError(f"the loss is {total} at step {step}: training diverged; lower --learning-rate")
+    new = batch.new or len(batch)
+    error = (rendering.rgb[:new].detach().cpu() - batch.colours[:new]).square().mean().item()
+    return {**values, "psnr": -10.0 * math.log10(max(error, 1e-10))}
 
 
 def _look_if_due(
     learner: Learner,
     stream: Stream,
     settings: TrainingSettings,
-    index: int,
-    step: int,
     steps: int,
     observers: Sequence[Observer],
 ) -> None:
     """Adds to the curve and to the frames, when it is time for either."""
     started = time.perf_counter()
-    history, where = learner.history, index + step / steps
+    history, step, where = learner.history, learner.at, learner.done + learner.at / steps
     curve_due = step % settings.evaluate_every == 0 or step == steps
     frame_due = step % settings.frame_every == 0 or step == steps
-    how = EvaluationSettings(settings.rays_per_pixel, settings.pixel_center)
     if curve_due:
         watched = (_spread_out(experience.val, settings.evaluate_views) for experience in stream)
-        scores = [evaluate(learner.model, views, how, with_ssim=False).mean_psnr for views in watched]
+        scores = [
+            evaluate(learner.model, views, rays_per_pixel=settings.rays_per_pixel, with_ssim=False).mean_psnr
+            for views in watched
+        ]
         history.curve.append((where, scores))
     if frame_due:
-        frame = render_uint8(learner.model, stream[0].test, watched_view(stream), how)
+        frame = render_uint8(learner.model, stream[0].test, watched_view(stream), settings.rays_per_pixel)
         history.frames.append((where, frame))
     history.evaluation += time.perf_counter() - started
     if curve_due or frame_due:
@@ -315,10 +367,14 @@ def _look_if_due(
 def _score(learner: Learner, stream: Stream, settings: TrainingSettings) -> None:
     started = time.perf_counter()
     history = learner.history
-    how = EvaluationSettings(settings.rays_per_pixel, settings.pixel_center)
     shown = picture_positions(stream[0].test)
     scores = [
-        evaluate(learner.model, experience.test, how, keep_images=shown if j == 0 else ())
+        evaluate(
+            learner.model,
+            experience.test,
+            rays_per_pixel=settings.rays_per_pixel,
+            keep_images=shown if j == 0 else (),
+        )
         for j, experience in enumerate(stream)
     ]
     history.R.append([score.mean_psnr for score in scores])

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from nerfcl.cameras import Rays
 from nerfcl.fields.nerf import NerfField
+from nerfcl.rendering.ndc import to_ndc
 from nerfcl.rendering.rendering import Rendering
+from nerfcl.scenes.scene import Ndc
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class HierarchicalSettings:
     """How rays are sampled (Mildenhall et al. 2020, section 5).
 
     Attributes:
-        near: distance of the first sample, world units.
-        far: distance of the last sample, world units.
+        near: distance of the first sample, world units; in normalised device coordinates a share of the way from the
+            near plane to infinity.
+        far: distance of the last sample, likewise.
         samples: samples of the coarse network along a ray.
         importance: further samples of the fine network, drawn where the coarse one saw something; 0 is no fine network.
         use_disp: whether coarse samples are evenly spread in disparity (1 / distance) instead of distance.
@@ -46,6 +49,8 @@ class HierarchicalModel(nn.Module):
         fine: looks there, too, and where the coarse one saw something; None with `importance` 0.
         background: (3,) colour behind everything.
         settings: how rays are sampled.
+        ndc: warps the rays; None is the world as it is. Colours depend on directions in the world all the same, since
+            a warped one changes with the place that it is seen from. Depths are then lengths in these coordinates.
     """
 
     background: Tensor
@@ -56,9 +61,10 @@ class HierarchicalModel(nn.Module):
         fine: NerfField | None,
         background: tuple[float, float, float],
         settings: HierarchicalSettings,
+        ndc: Ndc | None = None,
     ) -> None:
         super().__init__()
-        self.coarse, self.fine, self.settings = coarse, fine, settings
+        self.coarse, self.fine, self.settings, self.ndc = coarse, fine, settings, ndc
         self.register_buffer("background", torch.tensor(background))
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
@@ -87,9 +93,13 @@ class HierarchicalModel(nn.Module):
         return copy.deepcopy(self).requires_grad_(False)
 
     def _render(self, rays: Rays, generator: torch.Generator | None) -> Rendering:
-        origins, directions = rays.origins.to(self.background), rays.directions.to(self.background)
+        rays = Rays(rays.origins.to(self.background), rays.directions.to(self.background), rays.per_pixel)
+        paths = rays
         distances = self._spread(len(rays), generator)  # (R, S)
-        total, weights = self._look(self.coarse, origins, directions, distances, generator)
+        if self.ndc is not None:
+            paths, lengths = to_ndc(rays, self.ndc)
+            distances = distances * lengths[:, None]
+        total, weights = self._look(self.coarse, paths, rays.directions, distances, generator)
         samples = distances.numel()
         coarse = None
         if self.fine is not None:
@@ -97,7 +107,7 @@ class HierarchicalModel(nn.Module):
             middles = 0.5 * (distances[:, 1:] + distances[:, :-1])  # (R, S - 1)
             more = draw_by_weight(middles, weights[:, 1:-1].detach(), self.settings.importance, generator)
             distances = torch.cat([distances, more], -1).sort(-1).values  # (R, S + I)
-            total, _ = self._look(self.fine, origins, directions, distances, generator)
+            total, _ = self._look(self.fine, paths, rays.directions, distances, generator)
             samples += distances.numel()
         rgb, depth, opacity = self._pixels(total, rays.per_pixel)
         return Rendering(rgb, depth, opacity, samples, coarse)
@@ -121,20 +131,21 @@ class HierarchicalModel(nn.Module):
     def _look(
         self,
         network: NerfField,
-        origins: Tensor,
+        paths: Rays,
         directions: Tensor,
         distances: Tensor,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
         """What a network sees: colour, depth and opacity (R, 5) and the samples' weights (R, S)."""
-        positions = origins[:, None] + distances[..., None] * directions[:, None]  # (R, S, 3)
+        positions = paths.origins[:, None] + distances[..., None] * paths.directions[:, None]  # (R, S, 3)
         density, colour = network(positions.flatten(0, 1), directions.repeat_interleave(distances.shape[1], 0))
         density = density.view_as(distances)
         if generator is not None and self.settings.noise_std:
             noise = torch.randn(density.shape, generator=generator).to(density)
             density = density + noise * self.settings.noise_std
-        # The last sample stands for all that lies behind it.
-        lengths = torch.cat([distances[:, 1:] - distances[:, :-1], torch.full_like(distances[:, :1], 1e10)], -1)
+        # The last sample stands for all that lies behind it; a ray without length sees nothing.
+        behind = 1e10 * (distances[:, -1:] > 0.0).to(distances)
+        lengths = torch.cat([distances[:, 1:] - distances[:, :-1], behind], -1)
         thickness = torch.relu(density) * lengths
         before = torch.cat([torch.zeros_like(thickness[:, :1]), thickness[:, :-1].cumsum(-1)], -1)
         weights = torch.exp(-before) * -torch.expm1(-thickness)  # (R, S)

@@ -13,8 +13,9 @@ from nerfcl import kernels
 from nerfcl.cameras import Rays
 from nerfcl.fields.hashgrid import HashGridField
 from nerfcl.kernels.layout import Corner
+from nerfcl.rendering.ndc import to_ndc
 from nerfcl.rendering.rendering import Rendering
-from nerfcl.scenes.scene import Box
+from nerfcl.scenes.scene import Box, Ndc
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ class OccupancyModel(nn.Module):
 
     Args:
         field: what is rendered.
-        box: where the field's unit cube lies in the world.
+        box: where the field's unit cube lies in the world, or in normalised device coordinates.
         background: (3,) colour behind everything.
         settings: how rays are sampled.
+        ndc: warps the rays; None is the world as it is. Colours depend on directions in the world all the same, since
+            a warped one changes with the place that it is seen from. Depths are then lengths in these coordinates.
     """
 
     thickness: Tensor
@@ -64,9 +67,10 @@ class OccupancyModel(nn.Module):
         box: Box,
         background: tuple[float, float, float],
         settings: OccupancySettings | None = None,
+        ndc: Ndc | None = None,
     ) -> None:
         super().__init__()
-        self.field, self.box = field, box
+        self.field, self.box, self.ndc = field, box, ndc
         self.settings = settings or OccupancySettings()
         cells = self.settings.cells
         self.register_buffer("background", torch.tensor(background))
@@ -79,21 +83,21 @@ class OccupancyModel(nn.Module):
 
     @property
     def step_length(self) -> float:
-        """Distance between samples now, world units."""
+        """Distance between samples now, units of the box."""
         fine = self.box.side / self.settings.steps
         return fine * self.settings.coarse if self.age < self.settings.warm_up else fine
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         """Volume rendering with early termination; see `Model.render`."""
         device = self.background.device
-        origins, directions = rays.origins.to(device), rays.directions.to(device)
+        rays = Rays(rays.origins.to(device), rays.directions.to(device), rays.per_pixel)
+        paths = rays if self.ndc is None else to_ndc(rays, self.ndc)[0]
         jitter = torch.full((len(rays),), 0.5) if generator is None else torch.rand(len(rays), generator=generator)
-        jitter = jitter.to(origins)
         positions, distances, offsets = kernels.march(
-            origins, directions, self.thickness, jitter, self.march_settings()
+            paths.origins, paths.directions, self.thickness, jitter.to(paths.origins), self.march_settings()
         )
         density, features = self.field.geometry(positions)
-        colours = self.field.colour(features, directions, offsets[1:] - offsets[:-1])
+        colours = self.field.colour(features, rays.directions, offsets[1:] - offsets[:-1])
         weights = kernels.composite_weights(density, self.step_length, offsets, self.settings.least_light)
         ones = torch.ones_like(distances)
         values = torch.cat([colours, distances[:, None], ones[:, None]], -1)  # (N, 5)

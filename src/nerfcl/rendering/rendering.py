@@ -60,9 +60,7 @@ class Model(Protocol):
 
 
 @torch.no_grad()
-def render_image(
-    model: Model, camera: Camera, *, rays_per_pixel: int = 1, pixel_center: float = 0.5, chunk: int = 16_384
-) -> Rendering:
+def render_image(model: Model, camera: Camera, *, rays_per_pixel: int = 1, chunk: int = 16_384) -> Rendering:
     """Renders a whole image, at most `chunk` rays at a time.
 
     Returns:
@@ -71,7 +69,7 @@ def render_image(
     Raises:
         NerfclError: `rays_per_pixel` is no square number.
     """
-    rays = camera_rays(camera, per_pixel=rays_per_pixel, center=pixel_center)
+    rays = camera_rays(camera, per_pixel=rays_per_pixel)
     size = max(chunk // rays_per_pixel, 1) * rays_per_pixel
     parts = [
         model.render(Rays(rays.origins[i : i + size], rays.directions[i : i + size], rays_per_pixel))

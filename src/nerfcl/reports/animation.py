@@ -30,7 +30,12 @@ _MARGIN, _HEADER, _CAPTION, _TIMELINE = 12, 34, 26, 22
 
 
 def forgetting_gif(
-    path: str | Path, runs: Mapping[str, Frames], truth: np.ndarray, tasks: Sequence[str], steps: int
+    path: str | Path,
+    runs: Mapping[str, Frames],
+    truth: np.ndarray,
+    tasks: Sequence[str],
+    steps: int,
+    unit: str = "steps",
 ) -> None:
     """Writes truth and renderings side by side while training goes on, about seven seconds long.
 
@@ -40,7 +45,8 @@ def forgetting_gif(
             first strategy's moments are shown, of the others what they had rendered last by then.
         truth: (H, W, 3) uint8.
         tasks: their names.
-        steps: training steps per task.
+        steps: training steps per task, or what `unit` counts instead.
+        unit: what is counted, in the plural.
     """
     moments = [x for x, _ in next(iter(runs.values()))]
     indices = task_indices(moments)
@@ -49,7 +55,7 @@ def forgetting_gif(
         chosen = evenly(len(moments), most_frames)
         pages = [
             _page(moments[k], {name: _last_by(moments[k], frames) for name, frames in runs.items()}, truth, tasks,
-                  indices[k], steps)
+                  indices[k], steps, unit)
             for k in chosen
         ]  # fmt: skip
         data = _encode(pages, colours)
@@ -115,7 +121,13 @@ def _flattened(pages: Sequence[Image], colours: int) -> list[Image]:
 
 
 def _page(
-    x: float, frames: Mapping[str, np.ndarray], truth: np.ndarray, tasks: Sequence[str], task: int, steps: int
+    x: float,
+    frames: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    tasks: Sequence[str],
+    task: int,
+    steps: int,
+    unit: str,
 ) -> Image:
     """One frame: header, truth and renderings, captions, timeline."""
     from PIL import Image, ImageDraw, ImageFont
@@ -136,7 +148,7 @@ def _page(
     task = min(task, len(tasks) - 1)
     draw.rectangle((gap, 11, gap + 11, 22), fill=COLOURS[task % len(COLOURS)])
     draw.text((gap + 19, 17), f"training on {tasks[task]}", fill=INK, font=large, anchor="lm")
-    draw.text((width - gap, 17), f"step {round(x * steps):,}", fill=INK, font=large, anchor="rm")
+    draw.text((width - gap, 17), f"{unit.removesuffix('s')} {round(x * steps):,}", fill=INK, font=large, anchor="rm")
     for i, (caption, picture) in enumerate(panels):
         x0 = gap + i * (each.width + gap)
         page.paste(picture, (x0, _HEADER))

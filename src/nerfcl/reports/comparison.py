@@ -65,6 +65,7 @@ def comparison_curves_figure(
     steps: int,
     title: str,
     *,
+    unit: str = "steps",
     from_scratch: Collection[str] = ("joint",),
 ) -> None:
     """Writes the first task's PSNR while training, a line per strategy.
@@ -75,8 +76,10 @@ def comparison_curves_figure(
         path: the PNG.
         curves: per strategy its looks: (tasks so far as a fraction, mean validation PSNR (dB) of every task).
         tasks: their names.
-        steps: training steps per task; a strategy that begins from scratch at each task takes more, drawn as wide.
+        steps: training steps per task, or what `unit` counts instead; a strategy that begins from scratch at each task
+            takes more, drawn as wide.
         title: above the picture.
+        unit: what is counted, in the plural.
         from_scratch: the strategies that begin every task with an untrained model.
     """
     figure = new_figure(8.2, 4.3)
@@ -98,7 +101,7 @@ def comparison_curves_figure(
     axes.set_ylim(low - 0.05 * (high - low), high + 0.06 * (high - low))
     axes.set_xlim(0, max((x for curve in curves.values() for x, _ in curve), default=1.0) * steps)
     mark_tasks(axes, tasks, steps)
-    axes.set_xlabel("training steps", fontsize=10)
+    axes.set_xlabel(f"training {unit}", fontsize=10)
     axes.set_ylabel(f"PSNR on validation views of {tasks[0]} (dB)", fontsize=10)
     clean(axes)
     ends = [curve[-1][1][0] if curve else low for curve in curves.values()]

@@ -64,7 +64,14 @@ def matrix_figure(path: str | Path, R: Sequence[Sequence[float]], tasks: Sequenc
 
 
 def curves_figure(
-    path: str | Path, curve: Curve, tasks: Sequence[str], steps: int, title: str, *, from_scratch: bool = False
+    path: str | Path,
+    curve: Curve,
+    tasks: Sequence[str],
+    steps: int,
+    title: str,
+    *,
+    unit: str = "steps",
+    from_scratch: bool = False,
 ) -> None:
     """Writes every task's PSNR while training, the task's own stretch in bold.
 
@@ -72,8 +79,9 @@ def curves_figure(
         path: the PNG.
         curve: looks: (tasks so far as a fraction, mean validation PSNR (dB) of every task).
         tasks: their names.
-        steps: training steps per task.
+        steps: training steps per task, or what `unit` counts instead.
         title: above the picture.
+        unit: what is counted, in the plural.
         from_scratch: whether every task began with an untrained model; then the curves are cut there, and a task's
             stretch is drawn as wide as any although it took more steps.
     """
@@ -90,7 +98,7 @@ def curves_figure(
     axes.set_ylim(low - 0.04 * (high - low), high + 0.05 * (high - low))
     axes.set_xlim(0, max([x for x, _ in curve], default=1.0) * steps)
     mark_tasks(axes, tasks, steps)
-    axes.set_xlabel("training steps", fontsize=10)
+    axes.set_xlabel(f"training {unit}", fontsize=10)
     axes.set_ylabel("PSNR on validation views (dB)", fontsize=10)
     clean(axes)
     set_title(figure, title)

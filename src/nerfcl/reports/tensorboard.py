@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +14,15 @@ if TYPE_CHECKING:
     from nerfcl.training import History, Learner, StepReport
 
 IMAGE_EVERY = 4  # frames
+_PARTS = {"psnr": "train/psnr", "replay": "train/replay_loss", "soft": "train/distill_loss"}
 
 
 class TensorBoardWriter:
     """Writes a run's events into a folder: an observer and a context manager.
 
-    Tags are train/loss, train/psnr, train/lr, train/samples_per_ray, train/rays_per_second, val/psnr_TASK,
-    test/psnr_TASK and the image watched_view; the global step is the training step.
+    Tags are train/loss, train/psnr, train/replay_loss, train/distill_loss, lr, train/samples_per_ray,
+    train/rays_per_second, val/psnr_TASK, test/psnr_TASK and the image watched_view; the global step is the training
+    step.
 
     Args:
         folder: of the event files; made where it is missing.
@@ -59,9 +60,10 @@ class TensorBoardWriter:
             return
         write, step = self._writer.add_scalar, report.step
         write("train/loss", report.loss, step)
-        if report.loss > 0.0:
-            write("train/psnr", -10.0 * math.log10(report.loss), step)
-        write("train/lr", report.learning_rate, step)
+        for name, value in (report.losses or {}).items():
+            if name in _PARTS:
+                write(_PARTS[name], value, step)
+        write("lr", report.learning_rate, step)
         write("train/samples_per_ray", report.samples / report.rays, step)
         if self._since is not None and report.seconds > self._since:
             write("train/rays_per_second", self._rays / (report.seconds - self._since), step)

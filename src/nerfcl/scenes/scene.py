@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,14 @@ class Views:
             tuple(self.names[i] for i in chosen.tolist()),
         )
 
+    def with_pixel_center(self, center: float) -> Views:
+        """The same views, seen through points of pixels that are `center` pixels from their upper left corners.
+
+        0.5 changes nothing; 0.0 reproduces the reference project, whose rays go through pixel corners.
+        """
+        shift = torch.tensor([0.0, 0.0, 0.5 - center, 0.5 - center])
+        return replace(self, intrinsics=self.intrinsics + shift)
+
     def camera(self, index: int) -> Camera:
         """The camera of one view."""
         return Camera(self.poses[index], self.intrinsics[index], self.width, self.height)
@@ -80,6 +88,24 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Ndc:
+    """Normalised device coordinates: all that forward-facing cameras see, out to infinity, in the cube [-1, 1]^3.
+
+    A world point (x, y, z) with z < 0 lies at (-scale_x x / z, -scale_y y / z, 1 + 2 near / z), so that the plane
+    z = -near is at -1 and infinity at 1; straight lines stay straight (Mildenhall et al. 2020, appendix C).
+
+    Attributes:
+        scale_x: factor on -x / z, over 0; 2 fx / width fills the cube with what a camera at the origin sees.
+        scale_y: factor on -y / z, over 0.
+        near: distance of the near plane from the origin, world units, over 0.
+    """
+
+    scale_x: float
+    scale_y: float
+    near: float
+
+
+@dataclass(frozen=True)
 class Scene:
     """Views to train on, to choose settings with, and to test on.
 
@@ -87,7 +113,9 @@ class Scene:
         name: short, for titles and file names.
         train, val, test: the three sets of views.
         background: colour behind everything, sRGB in [0, 1].
-        box: where the scene lies.
+        box: where the scene lies: in the world, or in normalised device coordinates where there are any.
+        ndc: how models warp world rays before they look along them; None is not at all. Views and rays stay in the
+            world everywhere else.
     """
 
     name: str
@@ -96,6 +124,21 @@ class Scene:
     test: Views
     background: tuple[float, float, float]
     box: Box
+    ndc: Ndc | None = None
+
+
+def with_pixel_center(scene: Scene, center: float) -> Scene:
+    """The scene as `Views.with_pixel_center` sees it.
+
+    Raises:
+        NerfclError: `center` does not lie between 0 and 1.
+    """
+    if not 0.0 <= center <= 1.0:
+        raise NerfclError(f"--pixel-center {center}: must lie between 0 and 1")
+    if center == 0.5:
+        return scene
+    splits = {split: getattr(scene, split).with_pixel_center(center) for split in ("train", "val", "test")}
+    return replace(scene, **splits)
 
 
 def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:

@@ -18,6 +18,7 @@ STRATEGIES = {
     "finetune": "nerfcl.strategies.finetune:FineTune",
     "replay": "nerfcl.strategies.replay:Replay",
     "replay-all": "nerfcl.strategies.replay:ReplayAll",
+    "soft-targets": "nerfcl.strategies.soft_targets:SoftTargetRegularization",
     "joint": "nerfcl.strategies.joint:Joint",
 }
 

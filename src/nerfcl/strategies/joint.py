@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from nerfcl.memory import RayMemory
+from nerfcl.memory import MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
+from nerfcl.rendering.rendering import Model
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience
 
@@ -17,15 +18,15 @@ from nerfcl.streams import Experience
 class Joint(Strategy):
     """After each experience: a new model, trained on all experiences so far for as many steps as the others had.
 
-    A batch has as many pixels as any strategy's new ones, drawn uniformly from all views so far.
+    A batch has as many pixels as any strategy's new ones, drawn from all views so far.
     """
 
     from_scratch: ClassVar[bool] = True
 
     def new_state(self, generator: torch.Generator) -> RayMemory:
-        return RayMemory(None, generator)
+        return RayMemory(MemorySettings(capacity=None), generator)
 
-    def begin(self, state: RayMemory, experience: Experience) -> None:
+    def begin(self, state: RayMemory, experience: Experience, model: Model) -> None:
         state.fill(experience.train)
 
     def batch(self, state: RayMemory, new: Pixels) -> Pixels:

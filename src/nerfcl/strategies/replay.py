@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from nerfcl.memory import RayMemory
+from nerfcl.memory import MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
-from nerfcl.strategies.strategy import Strategy
+from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.strategies.recollection import SoftTargets, recall_by
+from nerfcl.strategies.strategy import Strategy, squared_errors
 from nerfcl.streams import Experience
+
+
+class ReplayState:
+    """What replay keeps: rays, and soft targets of the views that are learned now.
+
+    Args:
+        memory: for rays of the past.
+    """
+
+    def __init__(self, memory: RayMemory) -> None:
+        self.memory, self.soft_targets = memory, SoftTargets()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return self.memory.nbytes + self.soft_targets.nbytes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to go on exactly."""
+        return {"memory": self.memory.state_dict(), "soft_targets": self.soft_targets.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.memory.load_state_dict(state["memory"])
+        self.soft_targets.load_state_dict(state["soft_targets"])
 
 
 @dataclass(frozen=True)
@@ -19,18 +47,57 @@ class Replay(Strategy):
 
     Attributes:
         memory_rays: capacity of the memory in rays; None keeps every ray of the past.
+        memory_fill, memory_draw, exploration, centre_weight: see `MemorySettings`.
+        soft_replay: replay what the model rendered when it had just learned a ray, not the ray's true colour.
+        update_losses: whether the stored losses become the latest ones seen.
+        soft_targets: second targets of the present's rays; see `SoftTargetRegularization`.
+        rays_per_pixel: rays averaged over each pixel's area when the model is asked.
     """
 
     memory_rays: int | None = 20_480
+    memory_fill: str = "random"
+    memory_draw: str = "random"
+    exploration: float = 0.0
+    centre_weight: float = 0.0
+    soft_replay: bool = False
+    update_losses: bool = False
+    soft_targets: bool = False
+    rays_per_pixel: int = 1
 
-    def new_state(self, generator: torch.Generator) -> RayMemory:
-        return RayMemory(self.memory_rays, generator)
+    def __post_init__(self) -> None:
+        self._memory_settings()  # refuses what cannot work
 
-    def batch(self, state: RayMemory, new: Pixels) -> Pixels:
-        return new.with_past(state.draw(len(new))) if len(state) else new
+    def new_state(self, generator: torch.Generator) -> ReplayState:
+        return ReplayState(RayMemory(self._memory_settings(), generator))
 
-    def end(self, state: RayMemory, experience: Experience, model: Model) -> None:
-        state.fill(experience.train)
+    def begin(self, state: ReplayState, experience: Experience, model: Model) -> None:
+        if self.soft_targets:
+            state.soft_targets.begin(experience, model, self.rays_per_pixel)
+
+    def batch(self, state: ReplayState, new: Pixels) -> Pixels:
+        soft = state.soft_targets.of(new)
+        batch = new if soft is None else replace(new, soft=soft)
+        return batch.with_past(state.memory.draw(len(new))) if len(state.memory) else batch
+
+    def loss(self, state: ReplayState, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
+        if self.update_losses and batch.new < len(batch):
+            errors = squared_errors(rendering.rgb.detach(), batch)[batch.new :]
+            state.memory.set_losses(batch.indices[batch.new :], errors)
+        return super().loss(state, rendering, batch)
+
+    def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
+        state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))
+        state.soft_targets.end()
+
+    def _memory_settings(self) -> MemorySettings:
+        return MemorySettings(
+            self.memory_rays,
+            self.memory_fill,
+            self.memory_draw,
+            self.exploration,
+            self.centre_weight,
+            self.soft_replay,
+        )
 
 
 @dataclass(frozen=True)

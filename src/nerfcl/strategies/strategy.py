@@ -34,17 +34,20 @@ class Strategy:
         """State before the first experience; randomness comes from `generator`, which belongs to the state."""
         return None
 
-    def begin(self, state: Any, experience: Experience) -> None:
-        """Before an experience."""
+    def begin(self, state: Any, experience: Experience, model: Model) -> None:
+        """Before an experience; the model has learned all those before it."""
 
     def batch(self, state: Any, new: Pixels) -> Pixels:
         """The pixels to train on in this step, from `new` ones of the present (B of them) and what was kept."""
         return new
 
-    def loss(self, state: Any, rendering: Rendering, batch: Pixels) -> Tensor:
-        """Scalar loss of a rendered batch."""
-        loss = colour_loss(rendering.rgb, batch)
-        return loss if rendering.coarse is None else loss + colour_loss(rendering.coarse, batch)
+    def loss(self, state: Any, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
+        """Named parts (scalars) of a rendered batch's loss; their sum is minimised."""
+        parts = colour_losses(rendering.rgb, batch)
+        if rendering.coarse is not None:
+            coarse = colour_losses(rendering.coarse, batch)
+            parts = {name: part + coarse[name] for name, part in parts.items()}
+        return parts
 
     def after_backward(self, state: Any, model: Model) -> None:
         """Between the backward pass and the optimiser's step: gradients may be changed here."""
@@ -53,14 +56,26 @@ class Strategy:
         """After an experience: what is to be kept of it must be taken now."""
 
 
-def colour_loss(rgb: Tensor, batch: Pixels) -> Tensor:
-    """Mean squared error over new pixels plus, where there are any, mean squared error over old ones.
+def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
+    """Mean squared errors: "new" over the present's pixels, "replay" over the past's, "soft" against soft targets.
+
+    Where there are none, the part is missing; a batch of the past only counts as new.
 
     Args:
         rgb: (B, 3) rendered colours.
         batch: the pixels they belong to.
     """
-    error = (rgb - batch.colours.to(rgb.device)).square()
-    if batch.new in (0, len(batch)):
-        return error.mean()
-    return error[: batch.new].mean() + error[batch.new :].mean()
+    errors = squared_errors(rgb, batch)
+    if not batch.new:
+        return {"new": errors.mean()}
+    parts = {"new": errors[: batch.new].mean()}
+    if batch.new < len(batch):
+        parts["replay"] = errors[batch.new :].mean()
+    if batch.soft is not None:
+        parts["soft"] = (rgb[: batch.new] - batch.soft.to(rgb.device)).square().mean()
+    return parts
+
+
+def squared_errors(rgb: Tensor, batch: Pixels) -> Tensor:
+    """(B,) mean over channels of the squared error of (B, 3) rendered colours."""
+    return (rgb - batch.colours.to(rgb.device)).square().mean(-1)

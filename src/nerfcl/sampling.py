@@ -1,0 +1,130 @@
+"""Random draws of positions: in passes, by weight, and from the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_BLOCK = 32
+_LARGEST_SEED = 2**62
+
+
+class Passes:
+    """The numbers below `total` in random order, over and over, each pass in an order of its own.
+
+    Args:
+        total: how many numbers there are, at least 1.
+        generator: decides the orders.
+    """
+
+    def __init__(self, total: int, generator: torch.Generator) -> None:
+        self.generator = generator
+        self._restart(total)
+
+    def next(self, count: int) -> Tensor:
+        """The next (count,) numbers; they may span passes."""
+        parts = []
+        while count:
+            if self._at == self.total:
+                self._restart(self.total)
+            if self._order is None:
+                self._order = torch.randperm(
+                    self.total, generator=torch.Generator().manual_seed(self._seed), dtype=torch.int32
+                )
+            part = self._order[self._at : self._at + count]
+            self._at += len(part)
+            count -= len(part)
+            parts.append(part)
+        return torch.cat(parts).long()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the passes stand: three numbers, the order is made again from its seed. The generator is apart."""
+        return {"total": self.total, "seed": self._seed, "at": self._at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.total, self._seed, self._at, self._order = state["total"], state["seed"], state["at"], None
+
+    def _restart(self, total: int) -> None:
+        self.total, self._at, self._order = total, 0, None
+        self._seed = int(torch.randint(_LARGEST_SEED, (), generator=self.generator))
+
+
+def draw_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draws positions one after the other without replacement, each with probability ∝ weight among those left.
+
+    Drawing with replacement and leaving out what came before is the same distribution. Positions of weight zero come
+    last, in random order. Costs one pass over the weights' sums in blocks.
+
+    Args:
+        weights: (N,) not negative, finite.
+        count: how many, at most N.
+        generator: where randomness comes from.
+
+    Returns:
+        (count,) different positions.
+    """
+    tries = _first_of_each(_draw_with_replacement(weights, count + count // 2 + 32, generator))[:count]
+    missing = count - len(tries)
+    if not missing:
+        return tries
+    # A few weights hold nearly everything. The rest is decided by a race (Efraimidis & Spirakis 2006): arrival times
+    # are exponential with the weights as rates.
+    left = weights.float().clone()
+    left[tries] = 0.0
+    times = torch.empty(len(left)).exponential_(generator=generator) / left
+    unlikely = left <= 0.0
+    times[unlikely] = torch.finfo(torch.float32).max * (
+        0.5 + 0.5 * torch.rand(int(unlikely.sum()), generator=generator)
+    )
+    times[tries] = torch.inf
+    return torch.cat([tries, times.topk(missing, largest=False).indices])
+
+
+def draw_from_the_rest(total: int, taken: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draws positions below `total` uniformly without replacement, none of them in `taken`.
+
+    Args:
+        total: number of positions.
+        taken: (T,) different positions.
+        count: how many, at most `total - T`.
+        generator: where randomness comes from.
+
+    Returns:
+        (count,) different positions.
+    """
+    if 2 * (len(taken) + count) < total:
+        tries = torch.randint(total, (2 * count + 32,), generator=generator)
+        drawn = _first_of_each(torch.cat([taken, tries]))[len(taken) :][:count]
+        if len(drawn) == count:
+            return drawn
+    free = torch.ones(total, dtype=torch.bool)
+    free[taken] = False
+    rest = free.nonzero()[:, 0]
+    return rest[torch.randperm(len(rest), generator=generator)[:count]]
+
+
+def _draw_with_replacement(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Up to (count,) positions ∝ weight, found by the sums of blocks and then within a block."""
+    blocks = torch.nn.functional.pad(weights, (0, -len(weights) % _BLOCK)).view(-1, _BLOCK)
+    sums = blocks.sum(1, dtype=torch.float32).double()
+    until = sums.cumsum(0)  # (blocks,)
+    drawn = torch.rand(count, generator=generator, dtype=torch.float64) * until[-1]
+    block = torch.searchsorted(until, drawn, right=True).clamp_(max=len(until) - 1)
+    values = blocks.index_select(0, block).float()  # (count, _BLOCK)
+    steps = values.cumsum(1)
+    # The two sums round differently: what was drawn is a share of the block.
+    share = ((drawn - (until[block] - sums[block])) / sums[block]).clamp_(0.0, 1.0).float()
+    place = torch.searchsorted(steps, (share * steps[:, -1])[:, None], right=True)[:, 0].clamp_(max=_BLOCK - 1)
+    possible = values.gather(1, place[:, None])[:, 0] > 0.0
+    return (block * _BLOCK + place)[possible]
+
+
+def _first_of_each(values: Tensor) -> Tensor:
+    """The different values, in the order of their first appearance."""
+    ordered, places = values.sort(stable=True)
+    first = torch.ones(len(values), dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return values[places[first].sort().values]

@@ -1,0 +1,230 @@
+"""The LLFF layout of photographs (Mildenhall et al. 2019): poses_bounds.npy beside images, images_2, images_4, ..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nerfcl.cameras import pixel_rays
+from nerfcl.errors import NerfclError
+from nerfcl.scenes.blender import open_image
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views, box_seen_by
+from nerfcl.tracking import Track, untracked
+
+_BLACK = (0.0, 0.0, 0.0)
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+_NEAREST = 4 / 3  # depth of the nearest point after scaling, beyond ...
+_NEAR = 1.0  # ... the near plane
+_FLATTEST = 0.1  # least part along -z of a view's corner rays: up to 84 degrees aside
+
+
+def load_llff(
+    root: Path, size: tuple[int, int] | None, track: Track = untracked, *, spheric_poses: bool = False
+) -> Scene:
+    """Reads a scene in LLFF layout, in the world that `average_pose` or `upright_pose` gives the axes of.
+
+    The length unit is 3/4 of the nearest bound's distance. In order of the images' names 0, 8, 16, ... are test views,
+    as is usual for these scenes; 3, 11, 19, ... are val views, which has views of all three sets on both sides of the
+    scenes of that benchmark's size; the others are train views.
+
+    Args:
+        root: folder with `poses_bounds.npy` and a folder `images*`. The smallest images at least as wide as `size` are
+            read, else the largest there are.
+        size: (width, height) to resize to (LANCZOS); None keeps the size of the largest images.
+        track: passes on what it is given to iterate over, and may show how far it has come.
+        spheric_poses: whether cameras stand around something and look at it. Otherwise they look forward, and the
+            scene has normalised device coordinates.
+
+    Raises:
+        NerfclError: a file is missing, damaged or does not fit the others; names it.
+    """
+    path = root / "poses_bounds.npy"
+    rows = read_rows(path)
+    files, original = _image_files(root, size, len(rows))
+    height, width = rows[0, [4, 9]]
+    if abs(original[0] / original[1] / (width / height) - 1.0) > 0.02:
+        raise NerfclError(
+            f"{files[0]}: is {original[0]}x{original[1]}, but {path} is about images of {width:.0f}x{height:.0f}; "
+            "restore the images that the poses were computed from"
+        )
+    poses = opengl_poses(rows)
+    world = upright_pose(poses) if spheric_poses else average_pose(poses)
+    poses = np.linalg.inv(world) @ poses
+    poses[:, :3, 3] *= _NEAREST / rows[:, 15].min()
+    images = np.stack([_read_on_black(file, original, size) for file in track(files, "loading images")])
+    views = Views(
+        torch.from_numpy(images),
+        torch.from_numpy(poses.astype(np.float32)),
+        _intrinsics(rows, images.shape[2], images.shape[1]),
+        tuple(f"{_split(index)}/{file.stem}" for index, file in enumerate(files)),
+    )
+    train, val, test = (
+        views.select([i for i in range(len(views)) if _split(i) == split]) for split in ("train", "val", "test")
+    )
+    name = root.resolve().name
+    if spheric_poses:
+        box = box_seen_by(train.poses, train.intrinsics, train.width)
+        return Scene(name, train, val, test, _BLACK, box)
+    ndc = ndc_seen_by(train.poses, train.intrinsics, train.width, train.height)
+    if ndc is None:
+        raise NerfclError(
+            f"{path}: the cameras do not all look forward; if they look at one thing from around, use --spheric-poses"
+        )
+    return Scene(name, train, val, test, _BLACK, Box((-1.0, -1.0, -1.0), 2.0), ndc)
+
+
+def _split(index: int) -> str:
+    return {0: "test", 3: "val"}.get(index % 8, "train")
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """The content of `poses_bounds.npy`, (N, 17) float64, N >= 4; errors name the file and the row.
+
+    A row is a 3x5 matrix, row by row, and the least and the greatest depth that its image shows. The matrix' columns
+    are the camera's down, right and backward axes, its position, and (height, width, focal length in pixels).
+    """
+    try:
+        rows = np.load(path, allow_pickle=False)
+        rows = np.asarray(rows, dtype=np.float64)
+    except FileNotFoundError:
+        raise NerfclError(f"{path}: no such file; restore it, or compute it with LLFF's imgs2poses.py") from None
+    except Exception as error:  # numpy raises whatever the bytes of a strange file lead it to
+        reason = " ".join(str(error).split())
+        raise NerfclError(f"{path}: is no array of numbers ({reason}); restore it from its source") from None
+    if rows.ndim != 2 or rows.shape[1] != 17:
+        raise NerfclError(f"{path}: must be N x 17 numbers, found shape {rows.shape}; restore it from its source")
+    if len(rows) < 4:
+        raise NerfclError(f"{path}: has {len(rows)} poses; at least 4 are needed for train, val and test views")
+    _check(path, np.isfinite(rows).min(1), "NaN or infinity")
+    positive = rows[:, [4, 9, 14, 15]].min(1) > 0.0
+    _check(path, positive, "a height, width, focal length or nearest bound that is not over 0")
+    turns = opengl_poses(rows)[:, :3, :3]
+    skew = np.abs(turns.transpose(0, 2, 1) @ turns - np.eye(3)).max((1, 2))
+    _check(path, (skew < 1e-3) & (np.linalg.det(turns) > 0.0), "a matrix whose first three columns are no rotation")
+    return rows
+
+
+def _check(path: Path, good: np.ndarray, fault: str) -> None:
+    if not good.all():
+        raise NerfclError(f"{path}: row {int(good.argmin())} has {fault}; mend it, or remove it and its image")
+
+
+def opengl_poses(rows: np.ndarray) -> np.ndarray:
+    """Poses (N, 4, 4) with OpenGL camera axes (right, up, backward) from rows of `poses_bounds.npy`."""
+    down, right, backward, position, _ = np.moveaxis(rows[:, :15].reshape(-1, 3, 5), 2, 0)  # (N, 3) each
+    poses = np.tile(np.eye(4), (len(rows), 1, 1))
+    poses[:, :3] = np.stack([right, -down, backward, position], 2)
+    return poses
+
+
+def average_pose(poses: np.ndarray) -> np.ndarray:
+    """The pose (4, 4) in the middle of forward-facing ones: mean position, mean backward axis, mean up about upwards.
+
+    As its inverse is applied to all poses (N, 4, 4), cameras look along -z, and x > 0 is right.
+    """
+    backward, up = poses[:, :3, 2].mean(0), poses[:, :3, 1].mean(0)
+    return _pose(np.cross(up, backward), backward, poses[:, :3, 3].mean(0))
+
+
+def upright_pose(poses: np.ndarray) -> np.ndarray:
+    """The pose (4, 4) of a world around which inward-looking cameras (N, 4, 4) stand.
+
+    Its origin is their mean position, z is their mean up axis, and x is about where the first one has its right.
+    """
+    return _pose(poses[0, :3, 0], poses[:, :3, 1].mean(0), poses[:, :3, 3].mean(0))
+
+
+def _pose(right: np.ndarray, z: np.ndarray, position: np.ndarray) -> np.ndarray:
+    y = np.cross(z, right)
+    if min(np.linalg.norm(z), np.linalg.norm(y)) < 1e-6:
+        raise NerfclError(
+            "the cameras of this scene have no way in common in which they look, or no upwards; forward-facing ones "
+            "need both, those around something stand upright and need --spheric-poses"
+        )
+    y, z = y / np.linalg.norm(y), z / np.linalg.norm(z)
+    pose = np.eye(4)
+    pose[:3] = np.stack([np.cross(y, z), y, z, position], 1)
+    return pose
+
+
+def ndc_seen_by(poses: Tensor, intrinsics: Tensor, width: int, height: int) -> Ndc | None:
+    """The largest normalised device coordinates whose cube holds all rays of these views from the near plane on.
+
+    Args:
+        poses: (N, 4, 4) world from camera.
+        intrinsics: (N, 4) fx, fy, cx, cy in pixels.
+        width: of the images, pixels.
+        height: of the images, pixels.
+
+    Returns:
+        None if some ray does not look along -z.
+    """
+    # Straight lines stay straight, and the cube is convex: the ends of the corners' rays tell for all.
+    corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
+    first = torch.zeros(len(poses), dtype=torch.float64)
+    rays = pixel_rays(poses.double(), intrinsics.double(), first, first, corners)
+    origins, directions = rays.origins, rays.directions
+    if not (directions[:, 2] < -_FLATTEST).all():
+        return None
+    slopes = directions[:, :2] / -directions[:, 2:]  # (R, 2), where they end at infinity
+    depth = (-origins[:, 2:]).clamp(min=_NEAR)
+    starts = (origins[:, :2] + (depth + origins[:, 2:]) * slopes) / depth  # (R, 2)
+    x, y = torch.cat([slopes, starts]).abs().amax(0).tolist()
+    fx, fy = intrinsics[:, :2].amin(0).tolist()
+    return Ndc(min(2.0 * fx / width, 1.0 / x), min(2.0 * fy / height, 1.0 / y), _NEAR)
+
+
+def _intrinsics(rows: np.ndarray, width: int, height: int) -> Tensor:
+    """(N, 4) fx, fy, cx, cy of images of this size, pixels; resizing may stretch them."""
+    fx, fy = rows[:, 14] * width / rows[:, 9], rows[:, 14] * height / rows[:, 4]
+    centers = np.full((2, len(rows)), [[width / 2], [height / 2]])
+    return torch.from_numpy(np.stack([fx, fy, *centers], 1).astype(np.float32))
+
+
+def _image_files(root: Path, size: tuple[int, int] | None, count: int) -> tuple[list[Path], tuple[int, int]]:
+    """The images to read, by name, and the (width, height) of the first."""
+    folders: dict[tuple[int, int], list[Path]] = {}
+    for folder in sorted(root.glob("images*")):
+        files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in _IMAGE_SUFFIXES)
+        if files:
+            with open_image(files[0]) as first:
+                folders.setdefault(first.size, files)
+    if not folders:
+        raise NerfclError(f"{root}: has no folder 'images*' with images beside poses_bounds.npy; add it")
+    enough = [known for known in folders if size is not None and known[0] >= size[0]]
+    original = min(enough) if enough else max(folders)
+    files = folders[original]
+    if len(files) != count:
+        raise NerfclError(
+            f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy {count} poses; "
+            "restore the missing ones, or remove what does not belong there"
+        )
+    if size is None and min(original) < SMALLEST_IMAGE:
+        raise NerfclError(
+            f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
+        )
+    return files, original
+
+
+def _read_on_black(file: Path, original: tuple[int, int], size: tuple[int, int] | None) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    with open_image(file) as image:
+        if image.size != original:
+            raise NerfclError(
+                f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
+                "all images of a folder must have one size"
+            )
+        if image.mode.startswith(("I", "F")):
+            raise NerfclError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+        try:
+            rgba = image.convert("RGBA")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise NerfclError(f"{file}: is damaged or truncated ({error}); restore it from its source") from None
+    if size is not None and rgba.size != size:
+        rgba = rgba.resize(size, Image.Resampling.LANCZOS)
+    black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(black, rgba).convert("RGB"))

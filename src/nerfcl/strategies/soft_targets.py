@@ -1,0 +1,39 @@
+"""The reference project's regularization: what the old model saw from the new views is a second target there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from nerfcl.pixels import Pixels
+from nerfcl.rendering.rendering import Model
+from nerfcl.strategies.recollection import SoftTargets
+from nerfcl.strategies.strategy import Strategy
+from nerfcl.streams import Experience
+
+
+@dataclass(frozen=True)
+class SoftTargetRegularization(Strategy):
+    """Distillation on the views of the present (Li & Hoiem 2016, "Learning without Forgetting").
+
+    Attributes:
+        rays_per_pixel: rays averaged over each pixel's area when the old model is asked.
+    """
+
+    needs_boundaries: ClassVar[bool] = True
+    rays_per_pixel: int = 1
+
+    def new_state(self, generator: torch.Generator) -> SoftTargets:
+        return SoftTargets()
+
+    def begin(self, state: SoftTargets, experience: Experience, model: Model) -> None:
+        state.begin(experience, model, self.rays_per_pixel)
+
+    def batch(self, state: SoftTargets, new: Pixels) -> Pixels:
+        soft = state.of(new)
+        return new if soft is None else replace(new, soft=soft)
+
+    def end(self, state: SoftTargets, experience: Experience, model: Model) -> None:
+        state.end()
