@@ -20,10 +20,11 @@ from reference_network import ReferenceStep
 from nerfcl.cameras import Camera, pixel_rays, stratified_offsets
 from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam
-from nerfcl.pixels import draw_pixels
+from nerfcl.pixels import pixels_at
 from nerfcl.randomness import seeded
 from nerfcl.rendering.occupancy import OccupancyModel
 from nerfcl.rendering.rendering import render_image
+from nerfcl.sampling import Passes
 from nerfcl.scenes import load_scene
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams import Stream, make_stream
@@ -72,10 +73,12 @@ def measure(device: torch.device, settings: GridModel, stream: Stream) -> dict[s
 
 def step_seconds(model: OccupancyModel, stream: Stream, count: int) -> float:
     optimiser, generator = Adam(model.parameters()), seeded(0, "bench")
+    train = stream[0].train
+    order = Passes(len(train) * train.height * train.width, generator)
 
     def step() -> None:
         model.begin_step(generator)
-        batch = draw_pixels(stream[0].train, count, generator)
+        batch = pixels_at(train, order.next(count))
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
         rendering = model.render(rays, generator)

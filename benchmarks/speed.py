@@ -22,13 +22,14 @@ from reference_network import ReferenceStep
 
 from nerfcl import kernels
 from nerfcl.cameras import pixel_rays, stratified_offsets
-from nerfcl.evaluation import EvaluationSettings, evaluate
+from nerfcl.evaluation import evaluate
 from nerfcl.kernels import cpu, reference
 from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam, warm_cosine
-from nerfcl.pixels import draw_pixels
+from nerfcl.pixels import pixels_at
 from nerfcl.randomness import seeded
 from nerfcl.rendering.occupancy import OccupancyModel
+from nerfcl.sampling import Passes
 from nerfcl.scenes import Scene, load_scene
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams import Stream, make_stream
@@ -87,7 +88,7 @@ class Watch:
 
     def stepped(self, report: StepReport) -> None:
         if self.reached is None and report.step % 50 == 0 and self.learner is not None:
-            psnr = evaluate(self.learner.model, self.views, EvaluationSettings(), with_ssim=False).mean_psnr
+            psnr = evaluate(self.learner.model, self.views, with_ssim=False).mean_psnr
             if psnr >= REFERENCE_DB:
                 self.reached = (report.step, report.seconds, psnr)
 
@@ -115,14 +116,21 @@ def trained(scene: Scene, stream: Stream) -> tuple[Learner, Watch]:
     return learner, watch
 
 
+def order_of(stream: Stream, generator: torch.Generator) -> Passes:
+    """In which the first task's pixels come."""
+    train = stream[0].train
+    return Passes(len(train) * train.height * train.width, generator)
+
+
 def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     optimiser, generator = Adam(model.parameters()), seeded(0, "bench")
+    order = order_of(stream, generator)
     step = 0
 
     def ours() -> None:
         nonlocal step
         model.begin_step(generator)
-        batch = draw_pixels(stream[0].train, 1024, generator)
+        batch = pixels_at(stream[0].train, order.next(1024))
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
         rendering = model.render(rays, generator)
@@ -154,7 +162,7 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
 
 def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     generator = seeded(0, "kernels")
-    batch = draw_pixels(stream[0].train, 1024, generator)
+    batch = pixels_at(stream[0].train, order_of(stream, generator).next(1024))
     rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, stratified_offsets(1024, 1, generator))
     jitter = torch.rand(1024, generator=generator)
     settings = model.march_settings()

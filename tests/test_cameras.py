@@ -93,11 +93,9 @@ def test_rotated_and_moved_pose_by_hand() -> None:
     assert direction == pytest.approx([-1.0 / length, 0.25 / length, -0.5 / length], abs=1e-6)
 
 
-def test_pixel_center_zero_goes_through_the_upper_left_corner() -> None:
-    corner = pixel_offsets(1, center=0.0)
-    assert corner.tolist() == [[0.0, 0.0]]
+def test_an_offset_of_zero_goes_through_the_upper_left_corner() -> None:
     assert pixel_offsets(1).tolist() == [[0.5, 0.5]]
-    _, direction = one_ray(torch.eye(4), (2.0, 2.0, 2.0, 2.0), 0, 0, corner)
+    _, direction = one_ray(torch.eye(4), (2.0, 2.0, 2.0, 2.0), 0, 0, torch.zeros(1, 2))
     assert direction == pytest.approx([-1 / math.sqrt(3), 1 / math.sqrt(3), -1 / math.sqrt(3)], abs=1e-6)
 
 
@@ -186,23 +184,21 @@ def test_projecting_a_point_of_a_ray_gives_back_its_pixel(
     assert pixel == pytest.approx([column + x, row + y], abs=1e-6)
 
 
-@given(st.sampled_from([1, 4, 9, 16, 25]), st.sampled_from([0.0, 0.5]))
-def test_regular_offsets_are_the_middles_of_their_cells(per_pixel: int, center: float) -> None:
+@given(st.sampled_from([1, 4, 9, 16, 25]))
+def test_regular_offsets_are_the_middles_of_their_cells(per_pixel: int) -> None:
     side = math.isqrt(per_pixel)
     expected = [
-        [(2 * column + 1) / (2 * side) + center - 0.5, (2 * row + 1) / (2 * side) + center - 0.5]
-        for row in range(side)
-        for column in range(side)
+        [(2 * column + 1) / (2 * side), (2 * row + 1) / (2 * side)] for row in range(side) for column in range(side)
     ]
-    torch.testing.assert_close(pixel_offsets(per_pixel, center=center), torch.tensor(expected))
+    torch.testing.assert_close(pixel_offsets(per_pixel), torch.tensor(expected))
 
 
-@given(st.sampled_from([4, 9, 16]), st.sampled_from([0.0, 0.5]), st.integers(0, 2**31))
-def test_stratified_offsets_have_one_point_in_each_cell(per_pixel: int, center: float, seed: int) -> None:
+@given(st.sampled_from([4, 9, 16]), st.integers(0, 2**31))
+def test_stratified_offsets_have_one_point_in_each_cell(per_pixel: int, seed: int) -> None:
     side = math.isqrt(per_pixel)
-    offsets = stratified_offsets(30, per_pixel, torch.Generator().manual_seed(seed), center=center)
+    offsets = stratified_offsets(30, per_pixel, torch.Generator().manual_seed(seed))
     assert offsets.shape == (30, per_pixel, 2)
-    inside = (offsets - (center - 0.5)) * side
+    inside = offsets * side
     cells = inside.floor().long()
     number = torch.arange(per_pixel)
     expected = torch.stack([number % side, number // side], -1).expand(30, -1, -1)
@@ -215,7 +211,6 @@ def test_stratified_offsets_of_single_rays_are_the_centre_and_draw_nothing() -> 
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()
     assert (stratified_offsets(5, 1, generator) == 0.5).all()
-    assert (stratified_offsets(5, 1, generator, center=0.0) == 0.0).all()
     assert torch.equal(generator.get_state(), before)
 
 

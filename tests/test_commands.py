@@ -63,8 +63,8 @@ def test_results_hold_the_named_keys_and_agree_with_each_other(finished_run: Pat
         views = [view for view in results["views"] if view["task"] == task]
         assert np.mean([view["psnr"][1] for view in views]) == pytest.approx(R[1][j])
         assert all(-1.0 <= value <= 1.0 for view in views for value in view["ssim"])
-    # 64 rays of 11 bytes, pose, intrinsics and width (68 bytes) for each of at most 6 frames
-    assert 64 * 11 + 68 <= results["memory_bytes"] <= 64 * 11 + 68 * 6
+    # 64 rays of 11 bytes, pose, intrinsics, width and height (72 bytes) for each of at most 6 frames
+    assert 64 * 11 + 72 <= results["memory_bytes"] <= 64 * 11 + 72 * 6
 
 
 def test_config_is_enough_to_run_it_again(finished_run: Path, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_eval_refuses_what_is_no_checkpoint(
     elif damage == "words":
         path.write_text("root:x:0:0:root:/root:/bin/bash\n")
     elif damage == "a pickle with code":
-        torch.save({"format": "nerfcl checkpoint 1", "model": math.sqrt}, path)
+        torch.save({"format": "nerfcl checkpoint 2", "model": math.sqrt}, path)
     line = refused(["eval", str(path), "--data", str(shared_scene)], capsys)
     assert str(path) in line
 
@@ -331,3 +331,67 @@ def test_a_damaged_scene_is_refused_before_anything_is_written(
     line = refused(["run", "--data", str(scene), *QUICK, "--out", str(tmp_path / "out")], capsys)
     assert image.name in line
     assert not (tmp_path / "out").exists()
+
+
+def test_compare_takes_rows_with_labels_and_options_of_their_own(
+    shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rows"
+    rows = ["worst first=replay:memory-fill=topk,memory-draw=topk", "all soft=replay:memory-rays=16,soft-replay"]
+    arguments = ["compare", "--data", str(shared_scene), *QUICK, "--strategies", *rows, "--out", str(out)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "worst first" in printed
+    assert "all soft" in printed
+    comparison = json.loads((out / "comparison.json").read_text())
+    assert [row["strategy"] for row in comparison["rows"]] == ["worst first", "all soft"]
+    for folder, rays, each in (("worst-first", 64, 13), ("all-soft", 16, 11)):
+        results = json.loads((out / "seed-0" / folder / "results.json").read_text())
+        assert rays * each + 72 <= results["memory_bytes"] <= rays * each + 6 * 72
+    first, second = ([run["R"] for run in comparison["runs"] if run["strategy"] == label]
+                     for label in ("worst first", "all soft"))  # fmt: skip
+    assert first[0][0] == second[0][0], "both begin with the same first task"
+    assert first[0][1] != second[0][1]
+    alone = tmp_path / "alone"
+    assert main(["run", "--data", str(shared_scene), *QUICK, "--strategy", rows[0], "--out", str(alone)]) == 0
+    results = json.loads((alone / "results.json").read_text())
+    assert results["R"] == first[0]
+    assert results["strategy"] == "worst first"
+
+
+def test_compare_refuses_rows_that_cannot_be_told_apart_or_do_not_exist(
+    shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["compare", "--data", str(shared_scene), *QUICK, "--out", str(tmp_path / "out"), "--strategies"]
+    assert "same label" in refused([*start, "a=replay", "a=replay:soft-replay"], capsys)
+    assert "same label" in refused([*start, "a b=replay", "a/b=finetune"], capsys), "one folder for both"
+    assert "'replay' has no option 'colour'" in refused([*start, "finetune", "replay:colour=red"], capsys)
+    assert "memory-rays=many" in refused([*start, "finetune", "replay:memory-rays=many"], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("label", ["first-task", "..", "."])
+def test_compare_refuses_labels_that_name_its_own_folders(
+    label: str, shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["compare", "--data", str(shared_scene), *QUICK, "--out", str(tmp_path / "out"), "--strategies"]
+    assert "label" in refused([*start, "finetune", f"{label}=replay"], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_epochs_and_schedules_reach_a_run_and_are_told(shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "epochs"
+    options = ["--epochs", "2", "--schedule", "step", "--decay-epochs", "1", "3", "--optimiser", "sgd"]
+    options += ["--learning-rate", "0.5"]
+    assert main(["run", "--data", str(shared_scene), *QUICK, *options, "--out", str(out)]) == 0
+    found = next(path for path in out.rglob("*tfevents*"))
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+    events = EventAccumulator(str(found.parent), size_guidance={SCALARS: 0})
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/psnr", "train/replay_loss", "lr"} <= tags
+    rates = [(event.step, event.value) for event in events.Scalars("lr")]
+    # 3 views of 16 x 16 a task, 128 a step: 6 steps an epoch; steps are counted from 1.
+    assert [step for step, _ in rates] == [1, 10, 20, 24]
+    assert [value for _, value in rates] == pytest.approx([0.5, 0.05, 0.005, 0.005])

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nerfcl.cameras import Camera, Rays, camera_rays, look_at
+from nerfcl.cameras import Camera, Rays, camera_rays, look_at, pixel_rays
 from nerfcl.fields.hashgrid import HashGridField, HashGridSettings
 from nerfcl.rendering.occupancy import OccupancyModel, OccupancySettings
 from nerfcl.rendering.rendering import Rendering, render_image
-from nerfcl.scenes.scene import Box
+from nerfcl.scenes.scene import Box, Views
 
 BOX = Box((-1.0, -1.0, -1.0), 2.0)
 WHITE = (1.0, 1.0, 1.0)
@@ -212,9 +212,14 @@ def test_image_is_the_same_in_one_call_and_in_chunks(per_pixel: int, chunk: int)
 
 def test_image_with_rays_through_pixel_corners_is_another_one() -> None:
     model = grid_model()
-    corners = render_image(model, CAMERA, pixel_center=0.0)
+    nothing = torch.zeros(1, 5, 7, 3, dtype=torch.uint8)
+    views = Views(nothing, CAMERA.world_from_camera[None], CAMERA.intrinsics[None], ("a",))
+    corners = render_image(model, views.with_pixel_center(0.0).camera(0))
+    rows, columns = torch.arange(5).repeat_interleave(7), torch.arange(7).repeat(5)
     with torch.no_grad():
-        expected = model.render(camera_rays(CAMERA, center=0.0))
+        expected = model.render(
+            pixel_rays(views.poses.expand(35, 4, 4), views.intrinsics.expand(35, 4), columns, rows, torch.zeros(1, 2))
+        )
     torch.testing.assert_close(corners.rgb.view(-1, 3), expected.rgb, atol=1e-6, rtol=1e-5)
     assert (corners.rgb - render_image(model, CAMERA).rgb).abs().max() > 1e-3
 

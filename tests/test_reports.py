@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -55,7 +56,8 @@ def step_report(step: int, *, task: str = "right", loss: float | None = 0.01, se
         step=step,
         last_step=40,
         task=task,
-        loss=loss,
+        epoch=0,
+        losses=None if loss is None else {"new": loss, "psnr": 21.5},
         learning_rate=0.02,
         rays=1024,
         samples=8192,
@@ -447,7 +449,7 @@ def test_tensorboard_events_are_what_was_reported(tmp_path: Path) -> None:
     assert set(found.Tags()["scalars"]) == {
         "train/loss",
         "train/psnr",
-        "train/lr",
+        "lr",
         "train/samples_per_ray",
         "train/rays_per_second",
         "val/psnr_right",
@@ -456,8 +458,8 @@ def test_tensorboard_events_are_what_was_reported(tmp_path: Path) -> None:
         "test/psnr_sector_1-10",
     }
     assert scalars(found, "train/loss") == [(1, 0.25), (10, np.float32(0.025)), (20, np.float32(0.0125))]
-    assert scalars(found, "train/psnr")[0] == (1, pytest.approx(6.0206, abs=1e-4))
-    assert scalars(found, "train/lr")[0] == (1, np.float32(0.02))
+    assert scalars(found, "train/psnr") == [(1, 21.5), (10, 21.5), (20, 21.5)]
+    assert scalars(found, "lr")[0] == (1, np.float32(0.02))
     assert scalars(found, "train/samples_per_ray") == [(1, 8.0), (10, 8.0), (20, 8.0)]
     # 1024 rays every half second; before the first write nothing is known.
     assert scalars(found, "train/rays_per_second") == [(10, 2048.0), (20, 2048.0)]
@@ -470,6 +472,20 @@ def test_tensorboard_events_are_what_was_reported(tmp_path: Path) -> None:
     assert [image.step for image in images] == [2, 10, 18], "every fourth of the frames at 2, 4, 6, ..."
     with Image.open(io.BytesIO(images[1].encoded_image_string)) as image:
         assert (np.asarray(image) == frame + np.uint8(10)).all()
+
+
+def test_tensorboard_tells_the_parts_of_the_loss_apart(tmp_path: Path) -> None:
+    parts = {"new": 0.5, "replay": 0.25, "soft": 0.125, "psnr": 3.0}
+    with TensorBoardWriter(tmp_path, TWO) as writer:
+        writer.stepped(dataclasses.replace(step_report(1), losses={"new": 0.5, "psnr": 2.0}))
+        writer.stepped(dataclasses.replace(step_report(2), losses=None))
+        writer.stepped(dataclasses.replace(step_report(3), losses=parts, learning_rate=0.5))
+    found = events(tmp_path)
+    assert scalars(found, "train/loss") == [(1, 0.5), (3, 0.875)]
+    assert scalars(found, "train/psnr") == [(1, 2.0), (3, 3.0)]
+    assert scalars(found, "train/replay_loss") == [(3, 0.25)]
+    assert scalars(found, "train/distill_loss") == [(3, 0.125)]
+    assert scalars(found, "lr") == [(1, np.float32(0.02)), (3, 0.5)]
 
 
 def test_a_resumed_run_writes_no_old_looks_and_forgets_what_was_lost(tmp_path: Path) -> None:

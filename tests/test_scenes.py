@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfcl.cameras import camera_rays, look_at
+from conftest import TINY_ANGLE
+from nerfcl.cameras import camera_rays, focal_from_angle, look_at
 from nerfcl.errors import NerfclError
 from nerfcl.scenes import Scene, load_scene
-from nerfcl.scenes.scene import Views, box_seen_by
+from nerfcl.scenes.scene import Views, box_seen_by, with_pixel_center
 
 SPLITS = ("train", "val", "test")
 
@@ -402,3 +403,46 @@ def test_pose_with_a_scale_is_refused_or_gives_rays_of_unit_length(tiny_scene_fo
 
 def test_smallest_size_is_taken(tiny_scene_folder: Path) -> None:
     assert load_scene(tiny_scene_folder, (11, 11)).train.width == 11
+
+
+# --- where a pixel's centre is ---
+
+
+def test_a_pixel_center_of_zero_gives_exactly_the_rays_through_upper_left_corners(tiny_scene_folder: Path) -> None:
+    scene = load_scene(tiny_scene_folder)
+    focal = focal_from_angle(TINY_ANGLE, 16)
+    views = with_pixel_center(scene, 0.0).train
+    for v in range(len(views)):
+        rays = camera_rays(views.camera(v))
+        local = rays.directions @ views.poses[v, :3, :3]
+        slopes = (local / -local[:, 2:]).view(16, 16, 3)
+        by_hand = torch.tensor([[[(i - 8) / focal, -(j - 8) / focal, -1.0] for i in range(16)] for j in range(16)])
+        torch.testing.assert_close(slopes, by_hand, atol=1e-6, rtol=0.0)
+        assert slopes[8, 8, :2].abs().max() < 1e-6, "the corner in the image's middle lies on the axis"
+
+
+def test_a_pixel_center_of_a_half_changes_nothing(tiny_scene_folder: Path) -> None:
+    scene = load_scene(tiny_scene_folder)
+    same = with_pixel_center(scene, 0.5)
+    for split in SPLITS:
+        assert torch.equal(getattr(same, split).intrinsics, getattr(scene, split).intrinsics)
+        assert torch.equal(getattr(scene, split).with_pixel_center(0.5).intrinsics, getattr(scene, split).intrinsics)
+
+
+def test_a_pixel_center_moves_every_split_and_nothing_else(tiny_scene_folder: Path) -> None:
+    scene = load_scene(tiny_scene_folder)
+    moved = with_pixel_center(scene, 0.75)
+    assert (moved.box, moved.background, moved.name) == (scene.box, scene.background, scene.name)
+    for split in SPLITS:
+        old, new = getattr(scene, split), getattr(moved, split)
+        shift = (new.intrinsics - old.intrinsics).tolist()
+        assert shift == [[0.0, 0.0, -0.25, -0.25]] * len(old)
+        assert torch.equal(old.poses, new.poses)
+        assert torch.equal(old.images, new.images)
+        assert old.names == new.names
+
+
+@pytest.mark.parametrize("center", [-0.01, 1.01, float("nan"), float("inf")])
+def test_a_pixel_center_outside_the_pixel_is_refused(center: float, tiny_scene_folder: Path) -> None:
+    with pytest.raises(NerfclError, match="--pixel-center"):
+        with_pixel_center(load_scene(tiny_scene_folder), center)

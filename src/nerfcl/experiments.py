@@ -40,6 +40,8 @@ from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import select_views
 from nerfcl.training import check
 
+_FIRST_TASK = "first-task"  # the folder of what all rows share
+
 
 def execute(command: Run | Compare | Evaluate) -> None:
     """Does what a command says; see the command's own class.
@@ -84,6 +86,9 @@ def compare(config: Compare) -> list[dict[str, Any]]:
             raise NerfclError(f"--{option} {' '.join(map(str, values))}: name at least one, and none twice")
     if len({_as_file_name(label) for label in rows_of}) < len(config.strategies):
         raise NerfclError(f"--strategies {' '.join(config.strategies)}: two rows have the same label")
+    for label, text in rows_of.items():
+        if _as_file_name(label) in (_FIRST_TASK, ".", ".."):
+            raise NerfclError(f"--strategies {text}: the label names a folder of the comparison's own; choose another")
     strategies = {label: make_strategy(text, config) for label, text in rows_of.items()}
     for strategy in strategies.values():
         check(setup.stream, strategy, setup.training)
@@ -94,7 +99,7 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     for seed in config.seeds:
         folder = config.out / f"seed-{seed}"
         runs = {label: _one_run(config, text, seed, folder / _as_file_name(label)) for label, text in rows_of.items()}
-        first = train_first(folder / "first-task", next(iter(runs.values())), setup, compilation)
+        first = train_first(folder / _FIRST_TASK, next(iter(runs.values())), setup, compilation)
         for label, strategy in strategies.items():
             out = folder / _as_file_name(label)
             results[label].append(train_into(out, runs[label], strategy, setup, compilation, first))

@@ -170,6 +170,7 @@ class RayMemory:
         """Takes back what `state_dict` gave."""
         for name in self._arrays():
             setattr(self, f"_{name}", state[name])
+        self._losses = self._losses.clone()  # changed in place; the others are replaced
         self.offered, self.fills = state["offered"], state["fills"]
         if state["passes"] is not None:
             self._passes = Passes(len(self), self.generator)

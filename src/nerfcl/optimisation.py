@@ -66,7 +66,7 @@ class OptimisationSettings:
             raise NerfclError(f"--schedule {self.schedule}: must be {', '.join(SCHEDULES)}")
         if not 0.0 < self.learning_rate < math.inf:
             raise NerfclError(f"--learning-rate {self.learning_rate}: must be a number greater than 0")
-        if self.warmup_multiplier < 1.0:
+        if not 1.0 <= self.warmup_multiplier < math.inf:
             raise NerfclError(f"--warmup-multiplier {self.warmup_multiplier}: must be at least 1")
         for option in ("momentum", "weight_decay", "decay_gamma", "poly_exponent", "warmup_epochs"):
             if not 0.0 <= getattr(self, option) < math.inf:
@@ -155,13 +155,18 @@ class _FromTorch:
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
         self._optimiser = optimiser
-        self.state_dict, self.load_state_dict = optimiser.state_dict, optimiser.load_state_dict
 
     def step(self, rate: float) -> None:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimiser.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimiser.load_state_dict(state)
 
 
 class Adam:

@@ -75,10 +75,10 @@ def draw_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> T
     left = weights.float().clone()
     left[tries] = 0.0
     times = torch.empty(len(left)).exponential_(generator=generator) / left
+    largest = torch.finfo(torch.float32).max
+    times.clamp_(max=0.49 * largest)  # the tiniest weights' times would be infinite, as of those that were drawn
     unlikely = left <= 0.0
-    times[unlikely] = torch.finfo(torch.float32).max * (
-        0.5 + 0.5 * torch.rand(int(unlikely.sum()), generator=generator)
-    )
+    times[unlikely] = largest * (0.5 + 0.5 * torch.rand(int(unlikely.sum()), generator=generator))
     times[tries] = torch.inf
     return torch.cat([tries, times.topk(missing, largest=False).indices])
 

@@ -61,6 +61,7 @@ class History:
         R: row i holds the mean test PSNR (dB) on every experience after experience i.
         psnr, ssim: [i][j] per-view values behind R[i][j].
         curve: looks while training: (experiences so far as a fraction, mean validation PSNR of every experience).
+        looks: [k][j]: per-view values behind the mean of experience j in curve[k].
         frames: (experiences so far as a fraction, (H, W, 3) uint8): the watched view while training.
         pictures: [i] maps positions of the first experience's test views to renderings after experience i.
         steps: training steps so far.
@@ -72,6 +73,7 @@ class History:
     psnr: list[list[list[float]]] = field(default_factory=list)
     ssim: list[list[list[float]]] = field(default_factory=list)
     curve: list[tuple[float, list[float]]] = field(default_factory=list)
+    looks: list[list[list[float]]] = field(default_factory=list)
     frames: list[tuple[float, np.ndarray]] = field(default_factory=list)
     pictures: list[dict[int, np.ndarray]] = field(default_factory=list)
     steps: int = 0
@@ -225,9 +227,9 @@ def learn(
             history.training += time.perf_counter() - started
             where = (history.steps, last_step, experience.name, int(moment.epoch))
             report = StepReport(*where, values, rate, len(rays), rendering.samples, history.training)
-            for observer in observers:
-                observer.stepped(report)
             _look_if_due(learner, stream, settings, steps, observers)
+            for observer in observers:  # last: who stops here loses nothing
+                observer.stepped(report)
 
         _close_experience(learner, stream, settings)
         for observer in observers:
@@ -351,10 +353,10 @@ def _look_if_due(
     if curve_due:
         watched = (_spread_out(experience.val, settings.evaluate_views) for experience in stream)
         scores = [
-            evaluate(learner.model, views, rays_per_pixel=settings.rays_per_pixel, with_ssim=False).mean_psnr
-            for views in watched
+            evaluate(learner.model, views, rays_per_pixel=settings.rays_per_pixel, with_ssim=False) for views in watched
         ]
-        history.curve.append((where, scores))
+        history.curve.append((where, [score.mean_psnr for score in scores]))
+        history.looks.append([score.psnr for score in scores])
     if frame_due:
         frame = render_uint8(learner.model, stream[0].test, watched_view(stream), settings.rays_per_pixel)
         history.frames.append((where, frame))

@@ -28,8 +28,8 @@ def load_llff(
     """Reads a scene in LLFF layout, in the world that `average_pose` or `upright_pose` gives the axes of.
 
     The length unit is 3/4 of the nearest bound's distance. In order of the images' names 0, 8, 16, ... are test views,
-    as is usual for these scenes; 3, 11, 19, ... are val views, which has views of all three sets on both sides of the
-    scenes of that benchmark's size; the others are train views.
+    as is usual for these scenes; 3, 11, 19, ... are val views, since 4, 12, ... would leave the left side of the usual
+    scene "fern" without any; the others are train views.
 
     Args:
         root: folder with `poses_bounds.npy` and a folder `images*`. The smallest images at least as wide as `size` are
@@ -44,13 +44,7 @@ def load_llff(
     """
     path = root / "poses_bounds.npy"
     rows = read_rows(path)
-    files, original = _image_files(root, size, len(rows))
-    height, width = rows[0, [4, 9]]
-    if abs(original[0] / original[1] / (width / height) - 1.0) > 0.02:
-        raise NerfclError(
-            f"{files[0]}: is {original[0]}x{original[1]}, but {path} is about images of {width:.0f}x{height:.0f}; "
-            "restore the images that the poses were computed from"
-        )
+    files, original = _image_files(root, size, rows)
     poses = opengl_poses(rows)
     world = upright_pose(poses) if spheric_poses else average_pose(poses)
     poses = np.linalg.inv(world) @ poses
@@ -88,8 +82,8 @@ def read_rows(path: Path) -> np.ndarray:
     are the camera's down, right and backward axes, its position, and (height, width, focal length in pixels).
     """
     try:
-        rows = np.load(path, allow_pickle=False)
-        rows = np.asarray(rows, dtype=np.float64)
+        with path.open("rb") as file:
+            rows = np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
     except FileNotFoundError:
         raise NerfclError(f"{path}: no such file; restore it, or compute it with LLFF's imgs2poses.py") from None
     except Exception as error:  # numpy raises whatever the bytes of a strange file lead it to
@@ -185,8 +179,8 @@ def _intrinsics(rows: np.ndarray, width: int, height: int) -> Tensor:
     return torch.from_numpy(np.stack([fx, fy, *centers], 1).astype(np.float32))
 
 
-def _image_files(root: Path, size: tuple[int, int] | None, count: int) -> tuple[list[Path], tuple[int, int]]:
-    """The images to read, by name, and the (width, height) of the first."""
+def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> tuple[list[Path], tuple[int, int]]:
+    """The images to read, one for each row and sorted by name, and the (width, height) of the first."""
     folders: dict[tuple[int, int], list[Path]] = {}
     for folder in sorted(root.glob("images*")):
         files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in _IMAGE_SUFFIXES)
@@ -198,14 +192,20 @@ def _image_files(root: Path, size: tuple[int, int] | None, count: int) -> tuple[
     enough = [known for known in folders if size is not None and known[0] >= size[0]]
     original = min(enough) if enough else max(folders)
     files = folders[original]
-    if len(files) != count:
+    if len(files) != len(rows):
         raise NerfclError(
-            f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy {count} poses; "
+            f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy {len(rows)} poses; "
             "restore the missing ones, or remove what does not belong there"
         )
     if size is None and min(original) < SMALLEST_IMAGE:
         raise NerfclError(
             f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
+        )
+    height, width = rows[0, [4, 9]]
+    if abs(original[0] / original[1] / (width / height) - 1.0) > 0.02:
+        raise NerfclError(
+            f"{files[0]}: is {original[0]}x{original[1]}, but poses_bounds.npy is about images of "
+            f"{width:.0f}x{height:.0f}; restore the images that the poses were computed from"
         )
     return files, original
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfcl.cameras import pixel_offsets
+from nerfcl.errors import NerfclError
 from nerfcl.memory import MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
@@ -65,7 +67,10 @@ class Replay(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        self._memory_settings()  # refuses what cannot work
+        if self.memory_rays is not None and self.memory_rays < 1:
+            raise NerfclError(f"--memory-rays {self.memory_rays}: must be at least 1")
+        pixel_offsets(self.rays_per_pixel)  # these refuse what cannot work
+        self._memory_settings()
 
     def new_state(self, generator: torch.Generator) -> ReplayState:
         return ReplayState(RayMemory(self._memory_settings(), generator))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from nerfcl.cameras import pixel_offsets
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model
 from nerfcl.strategies.recollection import SoftTargets
@@ -24,6 +25,9 @@ class SoftTargetRegularization(Strategy):
 
     needs_boundaries: ClassVar[bool] = True
     rays_per_pixel: int = 1
+
+    def __post_init__(self) -> None:
+        pixel_offsets(self.rays_per_pixel)  # refuses what cannot work
 
     def new_state(self, generator: torch.Generator) -> SoftTargets:
         return SoftTargets()

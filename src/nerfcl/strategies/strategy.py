@@ -49,6 +49,10 @@ class Strategy:
             parts = {name: part + coarse[name] for name, part in parts.items()}
         return parts
 
+    def figures(self, state: Any) -> dict[str, float]:
+        """Figures about the state that are worth a curve, by name."""
+        return {}
+
     def after_backward(self, state: Any, model: Model) -> None:
         """Between the backward pass and the optimiser's step: gradients may be changed here."""
 
