@@ -18,6 +18,7 @@ from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
 from nerfcl.cameras import Camera, pixel_rays, stratified_offsets
+from nerfcl.learner import TrainingSettings, new_learner
 from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam
 from nerfcl.pixels import pixels_at
@@ -28,7 +29,7 @@ from nerfcl.sampling import Passes
 from nerfcl.scenes import load_scene
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams import Stream, make_stream
-from nerfcl.training import TrainingSettings, learn, new_learner
+from nerfcl.training import learn
 
 BATCHES = (1024, 8192, 65_536)
 

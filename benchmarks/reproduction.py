@@ -1,6 +1,6 @@
 """The reference project's published table beside ours, on the grid field. Writes docs/reproduction.md.
 
-python benchmarks/reproduction.py [--data PATH] [--seeds 0 1 2 3 4] [--pixel-centers 0.5 0.0] [--runs FOLDER] [--out FILE]
+python benchmarks/reproduction.py [--data PATH] [--seeds 0 1 2 3 4] [--pixel-centers 0.5 0.0] [--runs FOLDER]
 
 What was stopped goes on where it was when the same command is given again.
 """
@@ -93,9 +93,10 @@ def report(results: dict[float, list[dict[str, Any]]], scene: str, seeds: list[i
     lines = [
         "# The reference project's experiment",
         "",
-        "PSNR in dB on the right test views. The reference's figures are its own published ones (an 8x256 MLP, one seed,",
-        f"a GPU). Ours: the grid field, {scene} at 64x64, right then left, {steps} steps of 1024 new rays a task, mean ±",
-        f"standard deviation of seeds {', '.join(map(str, seeds))}. Rebuilt by `python benchmarks/reproduction.py`;",
+        "PSNR in dB on the right test views. The reference's figures are its own published ones (an 8x256 MLP, one",
+        f"seed, a GPU). Ours: the grid field, {scene} at 64x64, right then left, {steps} steps of 1024 new rays each,",
+        f"mean ± standard deviation of seeds {', '.join(map(str, seeds))}. Rebuilt by",
+        "`python benchmarks/reproduction.py`;",
         f"{processor()}; {versions()}.",
         "",
         "Rays through pixel centres (0.5) are right; through pixel corners (0.0) is what the reference does.",
@@ -103,7 +104,7 @@ def report(results: dict[float, list[dict[str, Any]]], scene: str, seeds: list[i
     ]
     for center, arms in figures.items():
         lines += [f"## Rays through pixel {'centres' if center == 0.5 else 'corners'} (`--pixel-center {center}`)", ""]
-        lines += _table(arms) + [""]
+        lines += [*_table(arms), ""]
     lines += ["## Which of the published findings hold here", "", *_findings(figures), ""]
     return "\n".join(lines)
 

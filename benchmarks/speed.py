@@ -24,6 +24,7 @@ from nerfcl import kernels
 from nerfcl.cameras import pixel_rays, stratified_offsets
 from nerfcl.evaluation import evaluate
 from nerfcl.kernels import cpu, reference
+from nerfcl.learner import History, Learner, StepReport, TrainingSettings, new_learner
 from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam, warm_cosine
 from nerfcl.pixels import pixels_at
@@ -33,7 +34,7 @@ from nerfcl.sampling import Passes
 from nerfcl.scenes import Scene, load_scene
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams import Stream, make_stream
-from nerfcl.training import History, Learner, StepReport, TrainingSettings, learn, new_learner
+from nerfcl.training import learn
 
 RESULTS = Path(__file__).parent / "results.md"
 REFERENCE_DB = 27.79

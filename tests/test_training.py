@@ -16,6 +16,8 @@ import torch
 from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.config import Run
 from nerfcl.errors import NerfclError
+from nerfcl.learner import History, Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.looks import watched_view
 from nerfcl.metrics import psnr
 from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam, OptimisationSettings
@@ -29,16 +31,7 @@ from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience, Stream, make_stream
-from nerfcl.training import (
-    History,
-    Learner,
-    StepReport,
-    TrainingSettings,
-    learn,
-    new_learner,
-    take_over_first,
-    watched_view,
-)
+from nerfcl.training import learn, take_over_first
 
 SHORT = TrainingSettings(
     steps=12,
@@ -438,5 +431,5 @@ def test_a_diverging_loss_stops_the_run(stream: Stream, build: Callable[[], Mode
 
 def test_the_watched_view_is_the_farthest_from_what_is_learned_later(stream: Stream) -> None:
     # Right test views at azimuths 10 and 340 degrees; of the left train views the one at 270 is nearest to both.
-    assert watched_view(stream) == 0
-    assert watched_view(stream[:1]) == 1
+    assert watched_view(stream) == (0, 0)
+    assert watched_view(stream[:1]) == (0, 1)

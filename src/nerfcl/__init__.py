@@ -21,6 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 if TYPE_CHECKING:
     from nerfcl.errors import NerfclError
     from nerfcl.evaluation import evaluate
+    from nerfcl.learner import History, Learner, TrainingSettings, new_learner
     from nerfcl.models import GridModel, NerfModel, model_for
     from nerfcl.rendering.rendering import render_image
     from nerfcl.scenes import load_scene
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nerfcl.strategies.replay import Replay, ReplayAll
     from nerfcl.strategies.strategy import Strategy
     from nerfcl.streams import Experience, make_stream
-    from nerfcl.training import History, Learner, TrainingSettings, learn, new_learner
+    from nerfcl.training import learn
 
 # Where each public name lives; it is imported when it is first used, so that `import nerfcl` stays quick.
 _HOMES = {
@@ -47,11 +48,11 @@ _HOMES = {
     "Strategy": "strategies.strategy",
     "Experience": "streams",
     "make_stream": "streams",
-    "History": "training",
-    "Learner": "training",
-    "TrainingSettings": "training",
+    "History": "learner",
+    "Learner": "learner",
+    "TrainingSettings": "learner",
     "learn": "training",
-    "new_learner": "training",
+    "new_learner": "learner",
 }
 
 __all__ = [

@@ -12,10 +12,10 @@ import torch
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import written_aside
+from nerfcl.learner import History, Learner
 from nerfcl.models import ModelSettings, settings_from_dict, settings_to_dict
-from nerfcl.optimisation import OptimisationSettings, make_optimiser
+from nerfcl.optimisation import OptimisationSettings, make_optimiser, mean_of
 from nerfcl.sampling import Passes
-from nerfcl.training import History, Learner
 
 _FORMAT = "nerfcl checkpoint 2"
 
@@ -32,6 +32,7 @@ class Checkpoint:
         history: what is known of the run so far.
         done, at, epochs: where it stands; see `Learner`.
         optimiser: the optimiser's state, None before the first step.
+        mean: that of the running mean of the parameters, None without one.
         order, generator: of the present experience's randomness, None between two.
     """
 
@@ -44,6 +45,7 @@ class Checkpoint:
     at: int
     epochs: int
     optimiser: dict[str, Any] | None
+    mean: dict[str, Any] | None
     order: dict[str, Any] | None
     generator: torch.Tensor | None
 
@@ -70,6 +72,7 @@ def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_set
         "at": learner.at,
         "epochs": learner.epochs,
         "optimiser": None if learner.optimiser is None else learner.optimiser.state_dict(),
+        "mean": None if learner.mean is None else learner.mean.state_dict(),
         "order": learner.order.state_dict() if learner.order is not None and learner.at else None,
         "generator": learner.generator.get_state() if learner.at else None,
     }
@@ -99,7 +102,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     history = content["history"]
     history["frames"] = [(where, np.asarray(image)) for where, image in history["frames"]]
     history["pictures"] = [{i: np.asarray(image) for i, image in images.items()} for images in history["pictures"]]
-    progress = {name: content[name] for name in ("done", "at", "epochs", "optimiser", "order", "generator")}
+    progress = {name: content.get(name) for name in ("done", "at", "epochs", "optimiser", "mean", "order", "generator")}
     return Checkpoint(
         content["run"],
         settings_from_dict(content["model_settings"]),
@@ -123,6 +126,9 @@ def resume(learner: Learner, checkpoint: Checkpoint, optimisation: OptimisationS
         if checkpoint.optimiser is not None:
             learner.optimiser = make_optimiser(learner.model.parameters(), optimisation)
             learner.optimiser.load_state_dict(checkpoint.optimiser)
+        learner.mean = mean_of(learner.model.parameters(), optimisation)
+        if learner.mean is not None and checkpoint.mean is not None:
+            learner.mean.load_state_dict(checkpoint.mean)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise NerfclError(

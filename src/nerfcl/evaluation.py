@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +29,8 @@ class Scores:
 
     @property
     def mean_psnr(self) -> float:
-        """Mean over views of each view's PSNR."""
-        return sum(self.psnr) / len(self.psnr)
+        """Mean over views of each view's PSNR; NaN without any."""
+        return sum(self.psnr) / len(self.psnr) if self.psnr else math.nan
 
 
 def evaluate(

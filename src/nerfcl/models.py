@@ -51,14 +51,23 @@ class GridModel:
             finest: cells of the finest level along each axis.
             width: width of the networks.
         """
-        finest = max(round(1.25 * scene.train.width), 32) if finest is None else finest
-        return GridModel(
-            scene.box,
-            scene.background,
-            HashGridSettings(finest=finest, width=width),
-            OccupancySettings(cells=min(finest, 128), steps=2 * finest),
-            scene.ndc,
-        )
+        box, background = scene.box, scene.background
+        return GridModel.for_box(box, scene.train.width, background, finest=finest, width=width, ndc=scene.ndc)
+
+    @staticmethod
+    def for_box(
+        box: Box,
+        image_width: int,
+        background: Colour = (1.0, 1.0, 1.0),
+        *,
+        finest: int | None = None,
+        width: int = 32,
+        ndc: Ndc | None = None,
+    ) -> GridModel:
+        """Settings for images that are as wide as the box, of so many pixels; see `for_scene`."""
+        finest = max(round(1.25 * image_width), 32) if finest is None else finest
+        field = HashGridSettings(finest=finest, width=width)
+        return GridModel(box, background, field, OccupancySettings(min(finest, 128), 2 * finest), ndc)
 
     def build(self, seed: int, device: torch.device | str = "cpu") -> OccupancyModel:
         """An untrained model; the seed decides its initial values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,8 +22,8 @@ class OptimisationSettings:
     """Which optimiser, and how its learning rate goes.
 
     An epoch is one pass over the rays of the experience that is learned. `warm-cosine` rises over `warm_up` steps and
-    falls along half a cosine within each experience; `step`, `cosine` and `poly` go by whole epochs since the start of
-    the first experience, as the reference project's.
+    falls along half a cosine within each experience; `constant` rises once and stays; `step`, `cosine` and `poly` go by
+    whole epochs since the start of the first experience, as the reference project's.
 
     Attributes:
         optimiser: "adam" (Kingma & Ba 2015), "sgd" or "radam" (Liu et al. 2020).
@@ -32,7 +32,7 @@ class OptimisationSettings:
         momentum: of sgd.
         weight_decay: added to the gradient, times the parameter.
         schedule: "warm-cosine", "constant", "step", "cosine" or "poly".
-        warm_up: steps over which warm-cosine rises.
+        warm_up: steps over which warm-cosine and constant rise.
         final_rate: its share that warm-cosine leaves at the end of an experience.
         decay_epochs: epochs at which `step` multiplies by `decay_gamma`.
         decay_gamma: see there.
@@ -41,6 +41,8 @@ class OptimisationSettings:
         warmup_epochs: epochs over which the rate of `step`, `cosine` or `poly` rises first, with sgd and adam: from 0
             to its full value, or from there to `warmup_multiplier` times that (Goyal et al. 2017).
         warmup_multiplier: at least 1; the schedule goes on from there.
+        average: share of the past, at each step, in a running mean of the parameters that views are rendered with; 0
+            renders with the parameters themselves. A mean does for a rate that never falls what falling does.
     """
 
     optimiser: str = "adam"
@@ -58,6 +60,7 @@ class OptimisationSettings:
     schedule_epochs: int | None = None
     warmup_epochs: int = 0
     warmup_multiplier: float = 1.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
@@ -68,6 +71,8 @@ class OptimisationSettings:
             raise NerfclError(f"--learning-rate {self.learning_rate}: must be a number greater than 0")
         if not 1.0 <= self.warmup_multiplier < math.inf:
             raise NerfclError(f"--warmup-multiplier {self.warmup_multiplier}: must be at least 1")
+        if not 0.0 <= self.average < 1.0:
+            raise NerfclError(f"--average {self.average}: must be at least 0 and less than 1")
         for option in ("momentum", "weight_decay", "decay_gamma", "poly_exponent", "warmup_epochs"):
             if not 0.0 <= getattr(self, option) < math.inf:
                 raise NerfclError(f"--{option.replace('_', '-')} {getattr(self, option)}: must not be negative")
@@ -82,19 +87,21 @@ class Moment:
         steps: of the experience.
         epoch: passes since the start of the first experience, as a fraction.
         epochs: passes of the whole stream.
+        total: steps since the start of the first experience.
     """
 
     step: int
     steps: int
     epoch: float
     epochs: int
+    total: int = 0
 
 
 def rate_at(moment: Moment, settings: OptimisationSettings) -> float:
     """The learning rate of one step."""
     peak = settings.learning_rate
     if settings.schedule == "constant":
-        return peak
+        return peak * min(1.0, (moment.total + 1) / settings.warm_up) if settings.warm_up else peak
     if settings.schedule == "warm-cosine":
         return warm_cosine(moment.step, moment.steps, peak, settings.warm_up, settings.final_rate)
     epoch, warmup = moment.epoch, settings.warmup_epochs if settings.optimiser != "radam" else 0
@@ -212,6 +219,69 @@ class Adam:
         for mine, saved in ((self.means, state["means"]), (self.squares, state["squares"])):
             for ours, theirs in zip(mine, saved, strict=True):
                 _copy(ours, theirs)
+
+
+class HasParameters(Protocol):
+    """Something with parameters."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is learned."""
+        ...
+
+    def snapshot(self) -> Any:
+        """A frozen copy."""
+        ...
+
+
+class ParameterMean:
+    """Exponential running mean of a model's parameters (Polyak & Juditsky 1992, "Acceleration of stochastic
+    approximation by averaging", in the form that forgets).
+
+    Args:
+        parameters: of the model.
+        share: of the mean that stays at each step; less at the beginning, where there is little past.
+    """
+
+    every = 4  # steps between updates, of the share to that power: it costs a fourth
+
+    def __init__(self, parameters: Iterable[nn.Parameter], share: float) -> None:
+        self.share = share
+        self.count = 0
+        self.values = [parameter.detach().clone() for parameter in parameters]
+
+    @torch.no_grad()
+    def follow(self, model: HasParameters) -> None:
+        """After each step."""
+        self.count += 1
+        if self.count % self.every:
+            return
+        updates = self.count // self.every
+        share = min(self.share**self.every, updates / (updates + 9))
+        for value, parameter in zip(self.values, model.parameters(), strict=True):
+            value.lerp_(parameter.detach(), 1.0 - share)
+
+    @torch.no_grad()
+    def applied_to(self, model: HasParameters) -> Any:
+        """A frozen copy of the model that has the mean for parameters."""
+        copy = model.snapshot()
+        for value, parameter in zip(self.values, copy.parameters(), strict=True):
+            parameter.copy_(value)
+        return copy
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to go on exactly."""
+        return {"count": self.count, "values": self.values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.count = state["count"]
+        for ours, theirs in zip(self.values, state["values"], strict=True):
+            _copy(ours, theirs)
+
+
+def mean_of(parameters: Iterable[nn.Parameter], settings: OptimisationSettings) -> ParameterMean | None:
+    """A new running mean of these parameters, if the settings ask for one."""
+    return ParameterMean(parameters, settings.average) if settings.average else None
 
 
 def _copy(target: Tensor, source: Tensor) -> None:

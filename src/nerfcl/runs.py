@@ -18,6 +18,8 @@ from nerfcl.config import Common, Run
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
+from nerfcl.learner import History, Learner, TrainingSettings, new_learner
+from nerfcl.looks import picture_positions, watched_view
 from nerfcl.models import GridModel, ModelSettings, NerfModel
 from nerfcl.optimisation import OptimisationSettings
 from nerfcl.reports.animation import forgetting_gif
@@ -31,16 +33,7 @@ from nerfcl.strategies import strategy_class
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Stream, make_stream
-from nerfcl.training import (
-    History,
-    Learner,
-    TrainingSettings,
-    learn,
-    new_learner,
-    picture_positions,
-    take_over_first,
-    watched_view,
-)
+from nerfcl.training import learn, take_over_first
 
 # What suits each field.
 OPTIMISATION = {
@@ -274,7 +267,8 @@ def history_in(folder: Path, setup: Setup) -> History:
 
 def _write_pictures(folder: Path, name: str, history: History, setup: Setup, *, from_scratch: bool) -> None:
     title = f"{setup.title}, {name}"
-    first = setup.stream[0].test
+    watched = watched_view(setup.stream)[0]
+    first = setup.stream[watched].test
     shown = picture_positions(first)
     matrix_figure(folder / "matrix.png", history.R, setup.tasks, title)
     length, unit = setup.length
@@ -285,7 +279,7 @@ def _write_pictures(folder: Path, name: str, history: History, setup: Setup, *, 
         folder / "views.png",
         [first.images[v].numpy() for v in shown],
         [[images[v] for v in shown] for images in history.pictures],
-        [[row[0][v] for v in shown] for row in history.psnr],
+        [[row[watched][v] for v in shown] for row in history.psnr],
         setup.tasks,
         title,
     )
@@ -293,8 +287,8 @@ def _write_pictures(folder: Path, name: str, history: History, setup: Setup, *, 
 
 
 def write_gif(path: Path, histories: dict[str, History], setup: Setup) -> None:
-    watched = watched_view(setup.stream)
-    truth = setup.stream[0].test.images[watched].numpy()
+    experience, view = watched_view(setup.stream)
+    truth = setup.stream[experience].test.images[view].numpy()
     frames = {name: history.frames for name, history in histories.items()}
     forgetting_gif(path, frames, truth, setup.tasks, *setup.length)
 

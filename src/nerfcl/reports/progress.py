@@ -13,7 +13,7 @@ from nerfcl.tracking import T
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nerfcl.training import History, Learner, StepReport
+    from nerfcl.learner import History, Learner, StepReport
 
 BAR_EVERY = 0.15  # seconds; redrawing takes some milliseconds
 LINE_EVERY = 5.0

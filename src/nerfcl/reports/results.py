@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nerfcl.forgetting import average, backward_transfer, forgetting
+from nerfcl.learner import History
 from nerfcl.reports.tables import ComparisonRow
 from nerfcl.streams import Stream
-from nerfcl.training import History
 
 
 def results_of(history: History, stream: Stream, strategy: str, seed: int, steps: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ STRATEGIES = {
     "replay": "nerfcl.strategies.replay:Replay",
     "replay-all": "nerfcl.strategies.replay:ReplayAll",
     "soft-targets": "nerfcl.strategies.soft_targets:SoftTargetRegularization",
+    "agem": "nerfcl.strategies.agem:AGem",
     "joint": "nerfcl.strategies.joint:Joint",
 }
 
@@ -33,3 +34,16 @@ def strategy_class(name: str) -> type[Strategy]:
         raise NerfclError(f"--strategy {name}: is unknown; strategies are {', '.join(STRATEGIES)}")
     module, _, attribute = STRATEGIES[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def strategy_name(strategy: Strategy) -> str:
+    """The name under which a strategy's class is known.
+
+    Raises:
+        NerfclError: it is not one of nerfcl's own.
+    """
+    home = f"{type(strategy).__module__}:{type(strategy).__qualname__}"
+    for name, place in STRATEGIES.items():
+        if place == home:
+            return name
+    raise NerfclError(f"{home}: is no strategy of nerfcl's own; give it again where it is loaded")

@@ -1,0 +1,270 @@
+"""The flags of the reference project's train.py and eval.py, with its names, defaults and choices.
+
+No heavy import here, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from nerfcl.errors import NerfclError
+
+ROOT = "/home/ubuntu/data/nerf_example_data/nerf_synthetic/lego"
+DEVICES = ("auto", "cpu", "cuda")
+FIELDS = ("hashgrid", "nerf")
+
+_ONLINE = ("online_cl_mode", "num_frames", "chunk_size", "num_iters_per_chunk", "save_plots", "resume")
+# What each of these needs to have any effect: flag and what it is where it was not given, needed flag.
+_NEEDS = {
+    "buffer_size": (20480, "use_replay_buf"),
+    "buffer_fill_mode": (None, "use_replay_buf"),
+    "buffer_sample_mode": (None, "use_replay_buf"),
+    "use_soft_targets_for_replay": (False, "use_replay_buf"),
+    "exploration_ratio": (0.0, "use_replay_buf"),
+    "dynamic_buffer_update": (False, "use_replay_buf"),
+    "use_imgcentre_weight": (False, "use_replay_buf"),
+    "imgcentre_ratio": (0.3, "use_imgcentre_weight"),
+    "train_view": (None, "continual_mode"),
+}
+# How options that errors of other modules speak of are called here, where hyphens are not the only difference.
+_CALLED_HERE = {
+    "--data": "--root_dir",
+    "--out": "--exp_name",
+    "--tasks": "--train_view",
+    "--rays": "--batch_size",
+    "--epochs": "--num_epochs",
+    "--learning-rate": "--lr",
+    "--optimiser": "--optimizer",
+    "--schedule": "--lr_scheduler",
+    "--poly-exponent": "--poly_exp",
+    "--decay-epochs": "--decay_step",
+    "--memory-rays": "--buffer_size",
+    "--memory-fill": "--buffer_fill_mode",
+    "--memory-draw": "--buffer_sample_mode",
+    "--exploration": "--exploration_ratio",
+    "--centre-weight": "--imgcentre_ratio",
+}
+
+_TRAIN_EPILOG = """\
+Learning rates: the reference project's own (--lr 5e-4 --lr_scheduler steplr with decay) suits --field nerf. 2e-2 suits
+the grid field, which is the default: take --lr 2e-2 --lr_scheduler cosine, and fewer epochs, about --num_epochs 9.
+
+Checkpoints go to ckpts/EXP_NAME/epoch=N.ckpt (the best five by --monitor, and always the last), TensorBoard's events to
+logs/EXP_NAME. The same command given again goes on from the last checkpoint. What is left of the reference project's
+flags is for its online experiment, in train_online.py.
+"""
+_EVAL_EPILOG = """\
+--split test writes results/DATASET_NAME/SCENE_NAME/SAVE_DIR_NAME/r_I.png. --split infer_train renders all train views
+and writes ROOT_DIR/soft_targets/r_I.png and ROOT_DIR/stage1_losses/loss_I.pt, from which train.py takes soft targets
+and losses. Both write SCENE_NAME.gif into the first folder, and print the mean PSNR.
+"""
+
+
+def train_parser() -> ArgumentParser:
+    """What train.py understands."""
+    parser = _parser("train.py", "Trains a radiance field on one side of a scene, then on the other.", _TRAIN_EPILOG)
+    add = parser.add_argument
+    _add_scene(parser, ("blender", "llff", "blender_online"))
+    _add_sampling(parser, chunk=32 * 1024)
+    add("--perturb", type=float, default=1.0, help="how far coarse samples move at random; only for --field nerf")
+    add("--noise_std", type=float, default=1.0, help="deviation of noise on densities; only for --field nerf")
+    add("--loss_type", default="mse", choices=["mse"], help="mean squared error")
+    add("--batch_size", type=int, default=1024, help="new rays a step")
+    add("--num_epochs", type=int, default=16, help="epochs (passes over the rays) since the start of the first task")
+    add("--num_gpus", type=int, default=1, help="1")
+    add("--ckpt_path", help="go on from here: with the same task, or with the other side as the second task")
+    add("--prefixes_to_ignore", nargs="+", default=["loss"], help="of a checkpoint's keys; as it is")
+
+    add("--optimizer", default="adam", choices=["sgd", "adam", "radam", "ranger"], help="ranger is left out")
+    add("--lr", type=float, default=5e-4, help="highest learning rate; see below")
+    add("--momentum", type=float, default=0.9, help="of sgd")
+    add("--weight_decay", type=float, default=0, help="added to the gradient, times the parameter")
+    add("--lr_scheduler", default="steplr", choices=["steplr", "cosine", "poly"], help="by epochs since the start")
+    add("--warmup_multiplier", type=float, default=1.0, help="the rate after warming up, as a multiple of --lr")
+    add("--warmup_epochs", type=int, default=0, help="epochs over which the rate rises first, with sgd and adam")
+    add("--decay_step", nargs="+", type=int, default=[20], help="steplr: epochs at which the rate decays")
+    add("--decay_gamma", type=float, default=0.1, help="steplr: by what it is multiplied then")
+    add("--poly_exp", type=float, default=0.9, help="poly: exponent of what is left of the epochs")
+
+    add("--continual_mode", action="store_true", help="train on one side only")
+    add("--train_view", choices=["right", "left"], help="which: cameras with world x > 0 are right")
+    add("--distillation", action="store_true", help="what the first task's model renders here is a second target")
+    add("--use_replay_buf", action="store_true", help="replay stored rays of the first task")
+    add("--buffer_size", type=int, default=20480, help="how many rays are stored")
+    add("--buffer_fill_mode", choices=["topk", "uniform", "random"], help="which: of highest loss, every k-th, random")
+    add("--buffer_sample_mode", choices=["random", "weighted_random", "topk"], help="which of them are replayed")
+    add("--use_soft_targets_for_replay", action="store_true", help="replay the first task's model's colours")
+    add("--exploration_ratio", type=float, default=0.0, help="weighted_random: share drawn uniformly from the rest")
+    add("--dynamic_buffer_update", action="store_true", help="stored losses become the latest ones seen")
+    add("--use_imgcentre_weight", action="store_true", help="weighted_random: weigh by distance to the image's centre")
+    add("--imgcentre_ratio", type=float, default=0.3, help="share of that in a ray's weight")
+
+    online = parser.add_argument_group("online experiment", "only in train_online.py, refused here")
+    online.add_argument("--online_cl_mode", action="store_true", help=argparse.SUPPRESS)
+    for name in ("num_frames", "chunk_size", "num_iters_per_chunk"):
+        online.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
+    online.add_argument("--save_plots", action="store_true", help=argparse.SUPPRESS)
+    online.add_argument("--resume", type=int, default=0, help=argparse.SUPPRESS)
+
+    add("--val_after_n_epochs", type=int, required=True, help="epochs between validations on 8 views of each side")
+    add("--exp_name", required=True, help="names the folders in ckpts/ and logs/")
+    add("--exp_seed", type=int, required=True, help="seed of everything random")
+    add("--monitor", required=True, choices=["val/loss", "val/loss_l", "val/loss_r"], help="what the best minimise")
+    add("--field", default="hashgrid", choices=FIELDS, help="what is learned: a grid, or the reference's networks")
+    add("--pixel_center", type=float, default=0.5, help="where rays go through pixels; the reference project has 0.0")
+    add("--device", default="auto", choices=DEVICES, help="where to compute")
+    return parser
+
+
+def eval_parser() -> ArgumentParser:
+    """What eval.py understands."""
+    parser = _parser("eval.py", "Renders views with a checkpoint's model and scores them.", _EVAL_EPILOG)
+    add = parser.add_argument
+    _add_scene(parser, ("blender", "llff", "blender_new1", "blender_new2"))
+    add("--scene_name", default="test", help="names the folder and the GIF of results")
+    add("--split", required=True, choices=["test", "infer_train"], help="what to render; see below")
+    _add_sampling(parser, chunk=32 * 1024 * 4)
+    add("--ckpt_path", required=True, help="whose model")
+    add("--save_dir_name", required=True, help="names the folder of results")
+    add("--save_depth", action="store_true", help="write depths, too")
+    add("--depth_format", default="pfm", choices=["pfm", "bytes"], help="of depths: PFM, or bare float32 numbers")
+    add("--test_view", required=True, choices=["right", "left", "NA"], help="test views of which side; NA is all")
+    add("--field", choices=FIELDS, help="refuse a checkpoint of another field; by default any will do")
+    add("--pixel_center", type=float, help="where rays go through pixels; by default as in training")
+    add("--device", default="auto", choices=DEVICES, help="where to compute")
+    return parser
+
+
+def _parser(program: str, description: str, epilog: str) -> ArgumentParser:
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Defaults where there are any, and the text below as it is written."""
+
+        def _get_help_string(self, action: argparse.Action) -> str | None:
+            return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+    return ArgumentParser(prog=program, description=description, epilog=epilog, formatter_class=Formatter)
+
+
+def _add_scene(parser: ArgumentParser, names: tuple[str, ...]) -> None:
+    parser.add_argument("--root_dir", default=ROOT, help="folder of the scene, or builtin")
+    parser.add_argument("--dataset_name", default="blender", choices=names, help="layout of that folder")
+    parser.add_argument("--img_wh", nargs="+", type=int, default=[800, 800], help="width and height to resize to")
+    parser.add_argument("--spheric_poses", action="store_true", help="llff: taken from all around")
+
+
+def _add_sampling(parser: ArgumentParser, chunk: int) -> None:
+    add = parser.add_argument
+    add("--N_samples", type=int, default=64, help="coarse samples a ray; only for --field nerf")
+    add("--N_importance", type=int, default=128, help="further samples for the fine network; only for --field nerf")
+    add("--use_disp", action="store_true", help="samples evenly in disparity; only for --field nerf")
+    add("--chunk", type=int, default=chunk, help="points that are evaluated at once; only for --field nerf")
+
+
+def check_train(options: Namespace) -> None:
+    """Refuses what contradicts itself or would have no effect.
+
+    Raises:
+        NerfclError: says which flag to change.
+    """
+    for name in _ONLINE:
+        if getattr(options, name):
+            raise NerfclError(f"--{name}: belongs to the online experiment; use train_online.py")
+    if options.dataset_name == "blender_online":
+        raise NerfclError("--dataset_name blender_online: belongs to the online experiment; use train_online.py")
+    if options.optimizer == "ranger":
+        raise NerfclError("--optimizer ranger: is left out, since torch has none; take radam, on which it builds")
+    if options.num_gpus != 1:
+        raise NerfclError(f"--num_gpus {options.num_gpus}: must be 1; --device cpu computes without a GPU")
+    if options.prefixes_to_ignore != ["loss"]:
+        raise NerfclError("--prefixes_to_ignore: must be left out; checkpoints are always taken up whole")
+    for name, (default, needed) in _NEEDS.items():
+        if getattr(options, name) != default and not getattr(options, needed):
+            raise NerfclError(f"--{name}: only with --{needed}")
+    if options.continual_mode and options.train_view is None:
+        raise NerfclError("--continual_mode: needs --train_view right or --train_view left")
+    if options.continual_mode == (options.monitor == "val/loss"):
+        fitting = "val/loss_r or val/loss_l" if options.continual_mode else "val/loss"
+        mode = "with" if options.continual_mode else "without"
+        raise NerfclError(f"--monitor {options.monitor}: {mode} --continual_mode it must be {fitting}")
+    _check_replay(options)
+    _check_common(options)
+    for name in ("batch_size", "num_epochs", "val_after_n_epochs"):
+        _check_least(options, name, 1)
+    for name in ("perturb", "noise_std"):
+        _check_least(options, name, 0)
+    _check_name(options, "exp_name", "ckpts/")
+
+
+def _check_replay(options: Namespace) -> None:
+    if (options.use_replay_buf or options.distillation) and not options.ckpt_path:
+        flag = "use_replay_buf" if options.use_replay_buf else "distillation"
+        raise NerfclError(f"--{flag}: needs a past; name the first task's checkpoint with --ckpt_path")
+    if (options.use_replay_buf or options.distillation) and not options.continual_mode:
+        raise NerfclError("--use_replay_buf, --distillation: only with --continual_mode")
+    if options.use_replay_buf and not (options.buffer_fill_mode and options.buffer_sample_mode):
+        raise NerfclError(
+            "--use_replay_buf: needs --buffer_fill_mode (topk, uniform or random) "
+            "and --buffer_sample_mode (random, weighted_random or topk)"
+        )
+    _check_least(options, "buffer_size", 1)
+    for name, used in (("exploration_ratio", options.exploration_ratio), ("imgcentre_ratio", True)):
+        if not 0.0 <= getattr(options, name) <= 1.0:
+            raise NerfclError(f"--{name} {getattr(options, name)}: must lie between 0 and 1")
+        flag = name if name == "exploration_ratio" else "use_imgcentre_weight"
+        if used and getattr(options, flag) and options.buffer_sample_mode != "weighted_random":
+            raise NerfclError(f"--{flag}: only with --buffer_sample_mode weighted_random")
+
+
+def check_eval(options: Namespace) -> None:
+    """Refuses what contradicts itself or would have no effect.
+
+    Raises:
+        NerfclError: says which flag to change.
+    """
+    if options.dataset_name in ("blender_new1", "blender_new2"):
+        raise NerfclError(
+            f"--dataset_name {options.dataset_name}: these images are not part of the published data; "
+            "use blender with a folder in that layout"
+        )
+    if options.split == "infer_train" and options.test_view != "NA":
+        raise NerfclError(f"--test_view {options.test_view}: --split infer_train renders all train views; give NA")
+    if options.split == "infer_train" and options.root_dir == "builtin":
+        raise NerfclError("--root_dir builtin: nothing is written there; copy the scene to a folder and name that")
+    if options.depth_format != "pfm" and not options.save_depth:
+        raise NerfclError(f"--depth_format {options.depth_format}: only with --save_depth")
+    _check_name(options, "scene_name", "results/")
+    _check_name(options, "save_dir_name", "results/")
+    _check_common(options)
+
+
+def _check_name(options: Namespace, name: str, inside: str) -> None:
+    """Refuses what is no name of a folder inside another one."""
+    path = Path(getattr(options, name))
+    if path.is_absolute() or not path.parts or ".." in path.parts:
+        raise NerfclError(f"--{name} '{path}': must name a folder inside {inside}")
+
+
+def _check_common(options: Namespace) -> None:
+    if len(options.img_wh) != 2:
+        raise NerfclError(f"--img_wh {' '.join(map(str, options.img_wh))}: must be two numbers, width and height")
+    _check_least(options, "N_samples", 3)
+    _check_least(options, "N_importance", 0)
+    _check_least(options, "chunk", 1)
+
+
+def _check_least(options: Namespace, name: str, least: int) -> None:
+    value = getattr(options, name)
+    if not value >= least:
+        raise NerfclError(f"--{name} {value}: must be at least {least}")
+
+
+def in_these_words(message: str) -> str:
+    """An error of another module, with options called as they are here."""
+
+    def called_here(match: re.Match[str]) -> str:
+        return _CALLED_HERE.get(match[0], "--" + match[0][2:].replace("-", "_"))
+
+    return re.sub(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", called_here, message)
