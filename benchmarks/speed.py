@@ -25,13 +25,14 @@ from nerfcl.cameras import pixel_rays, stratified_offsets
 from nerfcl.evaluation import evaluate
 from nerfcl.kernels import cpu, reference
 from nerfcl.learner import History, Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.memory import MemorySettings, RayMemory, Recalled
 from nerfcl.models import GridModel
 from nerfcl.optimisation import Adam, warm_cosine
 from nerfcl.pixels import pixels_at
 from nerfcl.randomness import seeded
 from nerfcl.rendering.occupancy import OccupancyModel
 from nerfcl.sampling import Passes
-from nerfcl.scenes import Scene, load_scene
+from nerfcl.scenes import Scene, Views, load_scene
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams import Stream, make_stream
 from nerfcl.training import learn
@@ -59,6 +60,7 @@ def main() -> None:
             "Kernels against their plain torch twins (time of the twin / time of the kernel)",
             kernel_rows(model, stream),
         ),
+        ("Drawing 1024 stored rays, 20 % of them uniformly from the rest, without replacement", draw_rows()),
         ("Memory", memory_rows(data)),
     ]
     text = report(sections)
@@ -196,6 +198,26 @@ def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
         fast = median_seconds(lambda call=call: call(cpu), 45)
         rows.append((name, f"{slow / fast:.1f} ({slow * 1e3:.2f} ms / {fast * 1e3:.2f} ms)"))
     return rows
+
+
+def draw_rows() -> list[Row]:
+    """What a draw from memory costs, small and large."""
+    rows = []
+    for rays in (20_480, 2_000_000):
+        views = _noise_views(-(-rays // 4096))
+        for draw in ("random", "weighted"):
+            settings = MemorySettings(rays, draw=draw, exploration=0.2 if draw == "weighted" else 0.0)
+            memory = RayMemory(settings, seeded(0, "bench"))
+            losses = torch.rand(len(views) * 4096, generator=seeded(0, "losses")).pow(4)
+            memory.fill(views, lambda indices, losses=losses: Recalled(torch.empty(0), losses[indices]))
+            seconds = median_seconds(lambda memory=memory: memory.draw(1024), 200)
+            rows.append((f"{draw}, {rays:,} rays ({memory.nbytes / 1e6:.1f} MB)", f"{seconds * 1000:.2f} ms"))
+    return rows
+
+
+def _noise_views(count: int) -> Views:
+    images = torch.randint(0, 256, (count, 64, 64, 3), generator=seeded(0, "images"), dtype=torch.uint8)
+    return Views(images, torch.eye(4).repeat(count, 1, 1), torch.ones(count, 4), ("",) * count)
 
 
 def memory_rows(data: str) -> list[Row]:

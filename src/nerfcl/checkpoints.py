@@ -102,13 +102,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     history = content["history"]
     history["frames"] = [(where, np.asarray(image)) for where, image in history["frames"]]
     history["pictures"] = [{i: np.asarray(image) for i, image in images.items()} for images in history["pictures"]]
-    progress = {name: content.get(name) for name in ("done", "at", "epochs", "optimiser", "mean", "order", "generator")}
+    progress = {name: content[name] for name in ("done", "at", "epochs", "optimiser", "order", "generator")}
     return Checkpoint(
         content["run"],
         settings_from_dict(content["model_settings"]),
         content["model"],
         content["strategy_state"],
         History(**history),
+        mean=content.get("mean"),
         **progress,
     )
 

@@ -14,6 +14,7 @@ from nerfcl.errors import NerfclError
 _Command = (
     Annotated[config.Run, tyro.conf.subcommand("run", prefix_name=False)]
     | Annotated[config.Compare, tyro.conf.subcommand("compare", prefix_name=False)]
+    | Annotated[config.Online, tyro.conf.subcommand("online", prefix_name=False)]
     | Annotated[config.Evaluate, tyro.conf.subcommand("eval", prefix_name=False)]
 )
 

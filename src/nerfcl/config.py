@@ -18,8 +18,8 @@ _ROWS = 'Options of its own may follow, and a label go before: "worst first=repl
 
 
 @dataclass(frozen=True)
-class Common:
-    """What every training run is told."""
+class Training:
+    """What every training is told."""
 
     data: str = "builtin"
     """Scene: "builtin" (the shipped truck) or a folder in Blender or LLFF layout."""
@@ -27,12 +27,6 @@ class Common:
     """Width and height that images are resized to (LANCZOS)."""
     spheric_poses: bool = False
     """LLFF scenes: taken from all around, not facing forward."""
-    tasks: tuple[str, ...] = ("right", "left")
-    """Tasks in order: right and left (side of the camera: world x > 0 is right), sectors:N (azimuth), or all."""
-    steps: int = 1500
-    """Training steps per task."""
-    epochs: int | None = None
-    """Passes over each task's rays, instead of --steps."""
     rays: int = 1024
     """New rays a step."""
     rays_per_pixel: int = 1
@@ -76,6 +70,8 @@ class Common:
     """Schedules step, cosine, poly: epochs over which the rate rises first."""
     warmup_multiplier: float = 1.0
     """The rate after --warmup-epochs, as a multiple; at 1 it rises from 0, else from 1."""
+    average: float = 0.0
+    """Render with a running mean of the parameters, in which the past has this share at each step; 0 is off."""
     field: str = "hashgrid"
     """What is learned: hashgrid (a multi-resolution grid, seconds on a CPU) or nerf (the reference project's coarse and
     fine 8x256 networks, for a GPU)."""
@@ -109,6 +105,18 @@ class Common:
 
 
 @dataclass(frozen=True)
+class Common(Training):
+    """What every run over tasks is told."""
+
+    tasks: tuple[str, ...] = ("right", "left")
+    """Tasks in order: right and left (side of the camera: world x > 0 is right), sectors:N (azimuth), or all."""
+    steps: int = 1500
+    """Training steps per task."""
+    epochs: int | None = None
+    """Passes over each task's rays, instead of --steps."""
+
+
+@dataclass(frozen=True)
 class Run(Common):
     """Trains one strategy over one stream, and shows what was forgotten."""
 
@@ -132,6 +140,47 @@ class Compare(Common):
     """Seeds; several give mean and standard deviation."""
     out: Path = Path("outputs/compare")
     """Folder for results; a comparison that was stopped goes on where it was."""
+
+
+@dataclass(frozen=True)
+class Online(Training):
+    """Learns a stream of frames, a chunk at a time, in bounded memory; nobody says where a task ends."""
+
+    order: str = "nearest"
+    """Order of the frames: file (as they are), nearest (always on to the nearest camera not yet visited), azimuth, or a
+    text file that lists frame numbers."""
+    frames: int | None = None
+    """Only so many frames, the first of the order."""
+    chunk_frames: int = 2
+    """Frames that are learned together; they are gone afterwards, but for what the strategy keeps."""
+    iters_per_chunk: int = 32
+    """Training steps for each chunk."""
+    strategy: Annotated[str, tyro.conf.arg(help=f"How the past is used: {_STRATEGY_NAMES}. {_ROWS}")] = "replay"
+    schedule: str = "constant"
+    """How the learning rate goes; see `nerfcl run`. A stream has no end to fall towards: constant, and --average."""
+    average: float = 0.98
+    """Render with a running mean of the parameters, in which the past has this share at each step; 0 is off."""
+    evaluate_every: int = 320
+    """Steps between evaluations on validation views, also within chunks."""
+    evaluate_views: int = 1
+    """Validation views of each chunk that these look at."""
+    score_every: int | None = None
+    """Chunks between evaluations on all test views; by default a tenth of the stream."""
+    seen_every: int | None = None
+    """Chunks between evaluations on all frames seen so far; by default a twenty-fifth of the stream."""
+    frame_every: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Steps between frames of the GIF; by default a sixty-fourth of the stream."""
+    seed: int = 0
+    """Seed of everything random."""
+    out: Path | None = None
+    """Folder for results; what was stopped or killed goes on from its last finished chunk. Default:
+    outputs/online-STRATEGY."""
+    watch: Path | None = None
+    """Instead of --data: a folder that is being written to. Frames are taken from its growing transforms.json as they
+    are completed, until the marker file `done` appears in it or the program is stopped."""
+    box: tuple[float, float, float, float] | None = None
+    """With --watch: middle (x y z) and edge of the cube that is mapped, world units; by default what the first chunk's
+    cameras look at."""
 
 
 @dataclass(frozen=True)

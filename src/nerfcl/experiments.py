@@ -11,7 +11,7 @@ import numpy as np
 
 from nerfcl.cameras import pixel_offsets
 from nerfcl.checkpoints import load_checkpoint
-from nerfcl.config import Common, Compare, Evaluate, Run
+from nerfcl.config import Common, Compare, Evaluate, Online, Run
 from nerfcl.errors import NerfclError
 from nerfcl.evaluation import Scores, evaluate
 from nerfcl.files import write_json, written_aside
@@ -20,7 +20,7 @@ from nerfcl.kernels import compile_kernels
 from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
 from nerfcl.reports.progress import track
 from nerfcl.reports.results import comparison_row
-from nerfcl.reports.tables import comparison_table, print_table, run_table
+from nerfcl.reports.tables import comparison_table, human_bytes, print_table, run_table
 from nerfcl.runs import (
     Setup,
     about,
@@ -37,13 +37,15 @@ from nerfcl.runs import (
 from nerfcl.scenes import Views, load_scene
 from nerfcl.scenes.scene import with_pixel_center
 from nerfcl.strategies.strategy import Strategy
+from nerfcl.stream_runs import set_up_stream, train_stream
 from nerfcl.streams import select_views
 from nerfcl.training import check
+from nerfcl.watching import watch
 
 _FIRST_TASK = "first-task"  # the folder of what all rows share
 
 
-def execute(command: Run | Compare | Evaluate) -> None:
+def execute(command: Run | Compare | Online | Evaluate) -> None:
     """Does what a command says; see the command's own class.
 
     Raises:
@@ -53,6 +55,8 @@ def execute(command: Run | Compare | Evaluate) -> None:
         run(command)
     elif isinstance(command, Compare):
         compare(command)
+    elif isinstance(command, Online):
+        online(command)
     else:
         evaluate_checkpoint(command)
 
@@ -70,6 +74,28 @@ def run(config: Run) -> dict[str, Any]:
     results = train_into(folder, config, strategy, setup, compile_kernels())
     print_table(run_table(results["R"], setup.tasks))
     print(f"results, pictures and checkpoints: {folder}")
+    return results
+
+
+def online(config: Online) -> dict[str, Any]:
+    """Learns a stream of frames with one strategy.
+
+    Returns:
+        What `results.json` holds.
+    """
+    folder = config.out or Path("outputs") / f"online-{_as_file_name(parse_row(config.strategy).label)}"
+    if config.watch is not None:
+        results = watch(folder, config)
+        print(f"{results['frames']['seen']} frames seen; results and checkpoint: {folder}")
+        return results
+    setup = set_up_stream(config)
+    strategy = make_strategy(config.strategy, config)
+    check(setup.stream, strategy, setup.training)
+    results, _ = train_stream(folder, config, strategy, setup, compile_kernels())
+    seconds, frames = results["seconds"]["training"], sum(len(chunk.train) for chunk in setup.stream)
+    print(f"{frames} frames, {frames / seconds:.1f} a second; {human_bytes(results['memory_bytes'])} kept of the past")
+    print(f"PSNR of all test views: {results['psnr']:.2f} dB")
+    print(f"results, pictures and checkpoint: {folder}")
     return results
 
 

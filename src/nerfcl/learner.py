@@ -23,6 +23,7 @@ class TrainingSettings:
     Attributes:
         steps: steps per experience.
         epochs: passes over each experience's rays instead of `steps`, where it is not None.
+        epoch_steps: steps that count as an epoch for schedules; None is one pass over the experience's rays.
         rays: new rays a step: pixels times rays per pixel.
         rays_per_pixel: rays averaged over each pixel's area, a square number that divides `rays`.
         optimisation: which optimiser, and how its learning rate goes.
@@ -36,6 +37,7 @@ class TrainingSettings:
 
     steps: int = 1500
     epochs: int | None = None
+    epoch_steps: int | None = None
     rays: int = 1024
     rays_per_pixel: int = 1
     optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)

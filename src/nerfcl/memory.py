@@ -6,15 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
 from nerfcl.pixels import Pixels
-from nerfcl.sampling import Passes, draw_by_weight, draw_from_the_rest
+from nerfcl.sampling import Passes, draw_by_region, draw_by_weight, draw_from_the_rest
 from nerfcl.scenes.scene import Views
 
-FILLS = ("random", "uniform", "topk")
+FILLS = ("random", "uniform", "topk", "reservoir", "highest", "lowest", "loss-grid")
+STREAMING = ("highest", "lowest")  # filled while an experience is learned, the others when it is over
+GRID_FRAMES, GRID_SIDE, GRID_RAYS = 8, 4, 2048  # of loss-grid: every so many frames, regions along a side, rays a frame
 DRAWS = ("random", "weighted", "topk")
 
 
@@ -40,7 +43,11 @@ class MemorySettings:
 
     Attributes:
         capacity: the most rays that are held; None keeps everything.
-        fill: which rays are kept: "random", "uniform" (every k-th), or "topk" (those of highest loss).
+        fill: which rays are kept. With equal shares for every experience, taken when it is over: "random", "uniform"
+            (every k-th), "topk" (those of highest loss), or "loss-grid" (of every 8th frame 2048 rays, spread over 4x4
+            regions in proportion to their mean loss, as the reference project's large experiment). "reservoir" is a
+            uniform sample of all rays so far (Vitter 1985), whatever share of each experience that is. While an
+            experience is learned: "highest" and "lowest" replace rays of lower (higher) loss by rays just trained on.
         draw: which are drawn: "random" (in passes, each in random order), "weighted" (without replacement, with
             probability ∝ weight), or "topk" (those of highest loss).
         exploration: share of a weighted draw that comes uniformly from the rest, 0 to 1.
@@ -66,11 +73,15 @@ class MemorySettings:
                 raise NerfclError(f"--{option.replace('_', '-')} {getattr(self, option)}: must lie between 0 and 1")
         if self.draw != "weighted" and (self.exploration or self.centre_weight):
             raise NerfclError("--exploration and --centre-weight: only with --memory-draw weighted")
+        if self.soft and self.fill in STREAMING:
+            raise NerfclError(
+                f"--soft-replay: not with --memory-fill {self.fill}, which stores rays while they are learned"
+            )
 
     @property
     def needs_losses(self) -> bool:
         """Whether each ray's loss must be known."""
-        return self.fill == "topk" or self.draw != "random"
+        return self.fill in ("topk", *STREAMING) or self.draw != "random"
 
 
 class RayMemory:
@@ -96,6 +107,12 @@ class RayMemory:
         self._poses = torch.empty(0, 3, 4)
         self._intrinsics = torch.empty(0, 4)
         self._sizes = torch.empty(0, 2, dtype=torch.int32)  # width, height
+        self._born = torch.empty(0, dtype=torch.int32)  # when a frame came, by the memory's clock
+        self.clock = 0  # steps
+        # Of the experience that is learned, with the fills that work meanwhile: where each of its rays is kept, or -1.
+        self._places = torch.empty(0, dtype=torch.int32)
+        self._first_frame = 0
+        self.replaced = 0  # rays at the last change
         self._passes: Passes | None = None
         self._centre: Tensor | None = None
 
@@ -107,30 +124,110 @@ class RayMemory:
         """Bytes of everything kept: rays, and the cameras of their frames."""
         return sum(part.numel() * part.element_size() for part in self._arrays().values())
 
+    @property
+    def frames(self) -> int:
+        """How many frames something is kept of."""
+        return self._poses.shape[0]
+
+    @property
+    def median_age(self) -> float:
+        """Median over rays of the steps since their frame came."""
+        return float(self.clock - self._born[self._frames.long()].median()) if len(self) else 0.0
+
     def fill(self, views: Views, recall: Recall | None = None) -> None:
         """Offers all rays of these views, and makes room for those that are chosen.
+
+        With the fills that work while an experience is learned this only ends the experience.
 
         Args:
             views: what was just learned.
             recall: what the model makes of the views' pixels; may be left out where neither losses nor soft colours
                 are needed.
         """
-        total = len(views) * views.height * views.width
-        capacity = self.offered + total if self.settings.capacity is None else self.settings.capacity
-        everything = self._recall(recall, torch.arange(total)) if self.settings.fill == "topk" else None
-        if self.offered + total > capacity:
-            arriving = min(round(capacity * total / (self.offered + total)), total)
-            self._keep(self._choose(len(self), min(capacity - arriving, len(self)), self._losses))
-            chosen = self._choose(total, arriving, None if everything is None else everything.losses)
-        else:
-            chosen = torch.arange(total)
+        self.fills += 1
+        if self.settings.fill in STREAMING:
+            self._places = torch.empty(0, dtype=torch.int32)
+            self._drop_unused_frames()
+            self._begin_draws()
+            return
+        per_view = views.height * views.width
+        candidates = torch.arange(len(views) * per_view)
+        everything = None
+        if self.settings.fill in ("topk", "loss-grid"):
+            if self.settings.fill == "loss-grid":
+                candidates = candidates.view(len(views), per_view)[::GRID_FRAMES].flatten()
+            everything = _asked(recall)(candidates)
+            if self.settings.fill == "loss-grid":
+                size = (views.height, views.width)
+                drawn = draw_by_region(everything.losses.view(-1, *size), GRID_SIDE, GRID_RAYS, self.generator)
+                candidates = candidates[drawn]
+                everything = Recalled(everything.colours[drawn], everything.losses[drawn])
+        chosen = self._make_room(len(candidates), None if everything is None else everything.losses)
         if everything is not None:
             recalled = Recalled(everything.colours[chosen], everything.losses[chosen])
+        elif self.settings.needs_losses or self.settings.soft:
+            recalled = _asked(recall)(candidates[chosen])
         else:
-            recalled = self._recall(recall, chosen)
-        self._append(views, chosen, recalled)
-        self.offered += total
-        self.fills += 1
+            recalled = None
+        chosen = candidates[chosen]
+        colours = views.images.view(-1, 3)[chosen]
+        if recalled is not None and self.settings.soft:
+            colours = recalled.colours
+        frames = self._add_frames(views) + chosen // per_view
+        self._append(frames, chosen % per_view, colours, None if recalled is None else recalled.losses)
+        self._drop_unused_frames()
+        self._begin_draws()
+
+    def open(self, views: Views) -> None:
+        """An experience begins; needed by fills that work while it is learned, the others do nothing."""
+        if self.settings.fill in STREAMING:
+            self._first_frame = self._add_frames(views)
+            self._places = torch.full((len(views) * views.height * views.width,), -1, dtype=torch.int32)
+
+    def offer(self, pixels: Pixels, losses: Tensor) -> None:
+        """Offers rays that were just trained on; with fills that work while an experience is learned.
+
+        Args:
+            pixels: a batch whose first `new` pixels are of the views that were opened.
+            losses: (B,) of the batch.
+        """
+        if self.settings.fill not in STREAMING:
+            return
+        indices, first = torch.unique(pixels.indices[: pixels.new], return_inverse=True)
+        of = torch.empty(len(indices), dtype=torch.int64).scatter_(0, first, torch.arange(len(first)))
+        losses = losses[of]
+        places = self._places[indices].long()
+        self._losses[places[places >= 0]] = losses[places >= 0].to(self._losses)
+        indices, losses, of = indices[places < 0], losses[places < 0], of[places < 0]
+        sign = 1.0 if self.settings.fill == "highest" else -1.0
+        capacity = self.settings.capacity or len(self) + len(indices)
+        both = sign * torch.cat([self._losses, losses.to(self._losses)]).float()
+        if len(both) > capacity:
+            kept = both.topk(capacity).indices.sort().values
+            stay, come = kept[kept < len(self)], kept[kept >= len(self)] - len(self)
+        else:
+            stay, come = torch.arange(len(self)), torch.arange(len(indices))
+        self.replaced = len(self) - len(stay)
+        if not len(come):
+            return
+        if self.replaced:
+            self._keep(stay)
+        self._append(
+            self._first_frame + indices[come] // self._per_view,
+            indices[come] % self._per_view,
+            (pixels.colours[of[come]] * 255.0).round().byte(),
+            losses[come],
+        )
+        mine = (self._frames >= self._first_frame).nonzero()[:, 0]
+        rays = (self._frames[mine].long() - self._first_frame) * self._per_view + self._pixels[mine]
+        self._places.fill_(-1)
+        self._places[rays] = mine.to(torch.int32)
+
+    @property
+    def _per_view(self) -> int:
+        """Pixels of a frame of the experience that is learned."""
+        width, height = self._sizes[-1].tolist()
+        return width * height
 
     def draw(self, count: int) -> Pixels:
         """`count` rays; the memory must not be empty. `Pixels.indices` are their places in the memory."""
@@ -160,6 +257,10 @@ class RayMemory:
         return {
             **self._arrays(),
             "losses": self._losses.clone(),  # the others are replaced, never changed
+            "places": self._places.clone(),
+            "first_frame": self._first_frame,
+            "clock": self.clock,
+            "replaced": self.replaced,
             "offered": self.offered,
             "fills": self.fills,
             "generator": self.generator.get_state(),
@@ -171,6 +272,8 @@ class RayMemory:
         for name in self._arrays():
             setattr(self, f"_{name}", state[name])
         self._losses = self._losses.clone()  # changed in place; the others are replaced
+        self._places, self._first_frame = state["places"].clone(), state["first_frame"]
+        self.clock, self.replaced = state["clock"], state["replaced"]
         self.offered, self.fills = state["offered"], state["fills"]
         if state["passes"] is not None:
             self._passes = Passes(len(self), self.generator)
@@ -187,18 +290,29 @@ class RayMemory:
             "poses": self._poses,
             "intrinsics": self._intrinsics,
             "sizes": self._sizes,
+            "born": self._born,
         }
 
-    def _recall(self, recall: Recall | None, pixels: Tensor) -> Recalled | None:
-        if not self.settings.needs_losses and not self.settings.soft:
-            return None
-        if recall is None:
-            raise ValueError("a memory with losses or soft colours needs to know what the model makes of the pixels")
-        return recall(pixels)
+    def _make_room(self, total: int, losses: Tensor | None) -> Tensor:
+        """Lets go what has to go for `total` candidates; which of those are kept."""
+        capacity, offered = self.settings.capacity, self.offered
+        self.offered += total
+        self.replaced = 0
+        if capacity is None or self.offered <= capacity:
+            return torch.arange(total)
+        if self.settings.fill == "reservoir":
+            seed = int(torch.randint(2**62, (), generator=self.generator))
+            arriving = int(np.random.default_rng(seed).hypergeometric(total, offered, capacity))
+        else:
+            arriving = min(round(capacity * total / self.offered), total)
+        staying = min(capacity - arriving, len(self))
+        self.replaced = len(self) - staying
+        self._keep(self._choose(len(self), staying, self._losses))
+        return self._choose(total, arriving, losses)
 
     def _choose(self, total: int, count: int, losses: Tensor | None) -> Tensor:
         """Which (count,) of `total` rays are kept."""
-        if self.settings.fill == "random":
+        if self.settings.fill in ("random", "reservoir", "loss-grid"):
             return torch.randperm(total, generator=self.generator)[:count]
         if self.settings.fill == "uniform":
             return torch.arange(count) * total // max(count, 1)
@@ -235,22 +349,26 @@ class RayMemory:
         y = 2.0 * (self._pixels // width) / (height - 1) - 1.0
         return torch.exp(-0.5 * (x.square() + y.square()))
 
-    def _append(self, views: Views, chosen: Tensor, recalled: Recalled | None) -> None:
-        per_view = views.height * views.width
-        colours = views.images.view(-1, 3)[chosen]
-        if recalled is not None and self.settings.soft:
-            colours = recalled.colours
-        losses = torch.empty(0) if recalled is None or not self.settings.needs_losses else recalled.losses
-        frames = (chosen // per_view + len(self._poses)).to(torch.int32)
-        self._frames = torch.cat([self._frames, frames])
-        self._pixels = torch.cat([self._pixels, (chosen % per_view).to(torch.int32)])
-        self._colours = torch.cat([self._colours, colours])
-        self._losses = torch.cat([self._losses, losses.to(torch.bfloat16)])
+    def _add_frames(self, views: Views) -> int:
+        """Adds the views' cameras; the number of the first."""
+        first = len(self._poses)
         self._poses = torch.cat([self._poses, views.poses[:, :3]])
         self._intrinsics = torch.cat([self._intrinsics, views.intrinsics])
         size = torch.tensor([[views.width, views.height]], dtype=torch.int32)
         self._sizes = torch.cat([self._sizes, size.repeat(len(views), 1)])
-        self._drop_unused_frames()
+        self._born = torch.cat([self._born, torch.full((len(views),), self.clock, dtype=torch.int32)])
+        return first
+
+    def _append(self, frames: Tensor, pixels: Tensor, colours: Tensor, losses: Tensor | None) -> None:
+        self._frames = torch.cat([self._frames, frames.to(torch.int32)])
+        self._pixels = torch.cat([self._pixels, pixels.to(torch.int32)])
+        self._colours = torch.cat([self._colours, colours])
+        if self.settings.needs_losses:
+            assert losses is not None
+            self._losses = torch.cat([self._losses, losses.to(torch.bfloat16)])
+        self._begin_draws()
+
+    def _begin_draws(self) -> None:
         self._passes = Passes(len(self), self.generator) if len(self) else None
         self._centre = self._centre_weights()
 
@@ -262,4 +380,11 @@ class RayMemory:
     def _drop_unused_frames(self) -> None:
         used, frames = torch.unique(self._frames.long(), return_inverse=True)
         self._frames = frames.to(torch.int32)
-        self._poses, self._intrinsics, self._sizes = self._poses[used], self._intrinsics[used], self._sizes[used]
+        self._poses, self._intrinsics = self._poses[used], self._intrinsics[used]
+        self._sizes, self._born = self._sizes[used], self._born[used]
+
+
+def _asked(recall: Recall | None) -> Recall:
+    if recall is None:
+        raise ValueError("a memory with losses or soft colours needs to know what the model makes of the pixels")
+    return recall

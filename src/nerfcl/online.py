@@ -107,6 +107,7 @@ class OnlineLearner:
         settings: how frames are taken in.
         seed: of everything random.
         device: where to compute.
+        autosave: a file that is written after every chunk, as by `save`.
 
     Raises:
         NerfclError: the strategy needs boundaries.
@@ -120,7 +121,9 @@ class OnlineLearner:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        autosave: Path | None = None,
     ) -> None:
+        self.autosave = autosave
         self.settings = settings or OnlineSettings()
         self.model_settings = model
         strategy = strategy or Replay()
@@ -242,19 +245,7 @@ class OnlineLearner:
         """
         with self._door.visit(), self._changed:
             self._raise_error()
-            frames = [*([] if self._chunk is None else [self._chunk]), *self._waiting]
-            stream = {
-                "settings": asdict(self.settings),
-                "strategy": strategy_name(self._learner.strategy),
-                "knobs": asdict(self._learner.strategy),
-                "seed": self._learner.seed,
-                "in_flight": self._chunk is not None,
-                "frames": [[frame.images, frame.poses, frame.intrinsics] for frame in frames],
-                "seen": self._seen,
-                "dropped": self._dropped,
-                "size": self._size,
-            }
-            save_checkpoint(Path(path), self._learner, {"stream": stream}, self.model_settings)
+            self._write(Path(path))
 
     @staticmethod
     def load(path: str | Path, strategy: Strategy | None = None, device: torch.device | str = "cpu") -> OnlineLearner:
@@ -302,6 +293,21 @@ class OnlineLearner:
             self.finish()
         self.close()
 
+    def _write(self, path: Path) -> None:
+        frames = [*([] if self._chunk is None else [self._chunk]), *self._waiting]
+        stream = {
+            "settings": asdict(self.settings),
+            "strategy": strategy_name(self._learner.strategy),
+            "knobs": asdict(self._learner.strategy),
+            "seed": self._learner.seed,
+            "in_flight": self._chunk is not None,
+            "frames": [[frame.images, frame.poses, frame.intrinsics] for frame in frames],
+            "seen": self._seen,
+            "dropped": self._dropped,
+            "size": self._size,
+        }
+        save_checkpoint(path, self._learner, {"stream": stream}, self.model_settings)
+
     def _observed(self) -> Observed:
         waiting = len(self._waiting) + (0 if self._chunk is None else len(self._chunk))
         history = self._learner.history
@@ -328,6 +334,8 @@ class OnlineLearner:
                     with self._changed:
                         self._kept = int(self._learner.strategy.figures(self._learner.state).get("frames_kept", 0))
                         self._chunk = None
+                        if self.autosave is not None:
+                            self._write(self.autosave)
                         self._changed.notify_all()
         except _Closed:
             pass

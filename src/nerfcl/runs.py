@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
-from nerfcl.config import Common, Run
+from nerfcl.config import Common, Run, Training
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
@@ -65,6 +65,17 @@ class Setup:
 
 def set_up(config: Common) -> Setup:
     """Loads the scene and gathers all settings; refuses what cannot work before anything is written."""
+    device, training = check_options(config)
+    scene = scene_of(config)
+    return Setup(title_of(scene, config), make_stream(scene, config.tasks), model_of(scene, config), training, device)
+
+
+def check_options(config: Training) -> tuple[torch.device, TrainingSettings]:
+    """The device and the training settings that options name.
+
+    Raises:
+        NerfclError: an option cannot be.
+    """
     if config.memory_rays < 1:
         raise NerfclError(f"--memory-rays {config.memory_rays}: must be at least 1")
     if config.finest is not None and not 16 <= config.finest <= 4096:
@@ -79,28 +90,30 @@ def set_up(config: Common) -> Setup:
         )
     if config.chunk < 1:
         raise NerfclError(f"--chunk {config.chunk}: must be at least 1")
-    device = device_of(config.device)
     optimisation = replace(OPTIMISATION[config.field], **_same_named(OptimisationSettings, config))
     training = TrainingSettings(**_same_named(TrainingSettings, config), optimisation=optimisation)
-    scene = with_pixel_center(
-        load_scene(config.data, config.img_wh, track, spheric_poses=config.spheric_poses), config.pixel_center
-    )
-    return Setup(
-        f"{scene.name} at {config.img_wh[0]}x{config.img_wh[1]}",
-        make_stream(scene, config.tasks),
-        _model_settings(scene, config),
-        training,
-        device,
-    )
+    return device_of(config.device), training
 
 
-def _same_named(cls: type, config: Common) -> dict[str, Any]:
+def scene_of(config: Training) -> Scene:
+    """The scene that options name."""
+    scene = load_scene(config.data, config.img_wh, track, spheric_poses=config.spheric_poses)
+    return with_pixel_center(scene, config.pixel_center)
+
+
+def title_of(scene: Scene, config: Training) -> str:
+    """For pictures."""
+    return f"{scene.name} at {config.img_wh[0]}x{config.img_wh[1]}"
+
+
+def _same_named(cls: type, config: Training) -> dict[str, Any]:
     """Values for the attributes of a dataclass from the options of the same names that were given."""
     options = {f.name: getattr(config, f.name) for f in fields(cls) if f.init and hasattr(config, f.name)}
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _model_settings(scene: Scene, config: Common) -> ModelSettings:
+def model_of(scene: Scene, config: Training) -> ModelSettings:
+    """Settings of what is learned."""
     if config.field == "nerf":
         return NerfModel.for_scene(
             scene,
@@ -145,7 +158,7 @@ def parse_row(text: str) -> Row:
     return Row(label.strip() or text, name, tuple(knobs))
 
 
-def make_strategy(text: str, config: Common) -> Strategy:
+def make_strategy(text: str, config: Training) -> Strategy:
     """The strategy that a row names, its knobs set from the row, the others from options of the same names.
 
     Raises:
@@ -248,7 +261,7 @@ def _observed(
     learner.history.compilation = compilation
     with (
         ProgressBar(label, setup.tasks) as bar,
-        TensorBoardWriter(folder / "tensorboard", setup.tasks, learner.history.steps or None) as board,
+        TensorBoardWriter(folder / "tensorboard", setup.tasks, learner.history.steps + 1) as board,
     ):
         yield [bar, board, _Saver(folder, config, setup)]
 
@@ -293,14 +306,14 @@ def write_gif(path: Path, histories: dict[str, History], setup: Setup) -> None:
     forgetting_gif(path, frames, truth, setup.tasks, *setup.length)
 
 
-def settings_of(config: Common) -> dict[str, Any]:
+def settings_of(config: Training) -> dict[str, Any]:
     """What decides a run's results: all options but where they go."""
     settings = asdict(config)
     del settings["out"]
     return json.loads(json.dumps(settings))
 
 
-def about(config: Common) -> dict[str, Any]:
+def about(config: Training) -> dict[str, Any]:
     """How to run it again, and what ran it."""
     options = []
     for name, value in asdict(config).items():

@@ -106,6 +106,32 @@ def draw_from_the_rest(total: int, taken: Tensor, count: int, generator: torch.G
     return rest[torch.randperm(len(rest), generator=generator)[:count]]
 
 
+def draw_by_region(losses: Tensor, side: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draws pixels of images, in each of side x side regions as many as its share of the regions' mean losses.
+
+    Args:
+        losses: (N, H, W), not negative.
+        side: regions along each side.
+        count: how many an image; fewer where a region has fewer pixels than its share.
+        generator: where randomness comes from.
+
+    Returns:
+        Flat indices of different pixels, image by image.
+    """
+    height, width = losses.shape[1:]
+    row = torch.arange(height) * side // height
+    column = torch.arange(width) * side // width
+    region = (row[:, None] * side + column).flatten()  # (H * W,)
+    drawn = []
+    for number, image in enumerate(losses.flatten(1)):
+        means = torch.stack([image[region == r].mean() for r in range(side * side)])
+        shares = means / means.sum() if means.sum() > 0.0 else torch.full_like(means, 1.0 / len(means))
+        for r, rays in enumerate((shares * count).round().long().tolist()):
+            inside = (region == r).nonzero()[:, 0]
+            drawn.append(number * height * width + inside[torch.randperm(len(inside), generator=generator)[:rays]])
+    return torch.cat(drawn)
+
+
 def _draw_with_replacement(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Up to (count,) positions ∝ weight, found by the sums of blocks and then within a block."""
     blocks = torch.nn.functional.pad(weights, (0, -len(weights) % _BLOCK)).view(-1, _BLOCK)

@@ -211,7 +211,7 @@ def check(stream: Stream, strategy: Strategy, settings: TrainingSettings) -> Non
         raise NerfclError(
             f"--rays {settings.rays}: must be a positive multiple of --rays-per-pixel {settings.rays_per_pixel}"
         )
-    for option in ("evaluate_every", "evaluate_views", "frame_every", "score_every", "seen_every"):
+    for option in ("evaluate_every", "evaluate_views", "frame_every", "score_every", "seen_every", "epoch_steps"):
         if getattr(settings, option) is not None and getattr(settings, option) < 1:
             raise NerfclError(f"--{option.replace('_', '-')} {getattr(settings, option)}: must be at least 1")
     if settings.rays > _MOST_RAYS:
@@ -225,7 +225,12 @@ def steps_of(strategy: Strategy, stream: Stream, index: int, settings: TrainingS
 
 
 def steps_a_pass(experience: Experience, settings: TrainingSettings) -> int:
-    """Steps in which every pixel of an experience's train views comes once; the last one goes on into the next pass."""
+    """Steps of an epoch: every pixel of an experience's train views comes once, or what the settings say instead.
+
+    The last step of a pass goes on into the next one.
+    """
+    if settings.epoch_steps is not None:
+        return settings.epoch_steps
     return -(-_rays_of(experience) // (settings.rays // settings.rays_per_pixel))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nerfcl.learner import History, Learner, StepReport
+    from nerfcl.online import Observed
 
 BAR_EVERY = 0.15  # seconds; redrawing takes some milliseconds
 LINE_EVERY = 5.0
@@ -166,3 +167,35 @@ def _tracked_by_lines(items: Sequence[T], what: str, console: Console) -> Iterat
             due += LINE_EVERY
             console.print(f"{what} {done}/{len(items)}")
         yield item
+
+
+class StreamLine:
+    """Shows what became of the frames of a stream that has no known end: one line, kept up to date in a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self._console = console or Console(stderr=True)
+        self._due = 0.0
+
+    def __enter__(self) -> StreamLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._console.print()
+
+    def show(self, observed: Observed) -> None:
+        """Shows the numbers, at most as often as anyone can read them."""
+        now = time.perf_counter()
+        if now < self._due:
+            return
+        self._due = now + (BAR_EVERY if self._console.is_terminal else LINE_EVERY)
+        text = (
+            f"{observed.seen} frames seen · {observed.waiting} waiting · {observed.dropped} dropped · "
+            f"step {observed.steps} · {observed.memory_bytes / 1000:.0f} KB kept"
+        )
+        end = "\r" if self._console.is_terminal else "\n"
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -33,10 +34,12 @@ def results_of(history: History, stream: Stream, strategy: str, seed: int, steps
             "evaluation": history.evaluation,
             "compilation": history.compilation,
         },
-        "R": history.R,
+        "R": [[None if math.isnan(value) else value for value in row] for row in history.R],
+        "scored": history.scored,
+        "psnr": statistics.fmean(value for values in history.psnr[-1] for value in values),
         "average": average(history.R),
-        "backward_transfer": backward_transfer(history.R),
-        "forgetting": forgetting(history.R),
+        "backward_transfer": backward_transfer(history.R, history.scored),
+        "forgetting": forgetting(history.R, history.scored),
         "memory_bytes": history.memory_bytes,
         "views": [
             {

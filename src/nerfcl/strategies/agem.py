@@ -91,7 +91,8 @@ class AGem(Strategy):
             parameter.grad = gradient
 
     def figures(self, state: AGemState) -> dict[str, float]:
-        return {"projected_share": state.projected / state.constrained} if state.constrained else {}
+        kept = {"frames_kept": float(state.memory.frames)}
+        return {**kept, "projected_share": state.projected / state.constrained} if state.constrained else kept
 
     def end(self, state: AGemState, experience: Experience, model: Model) -> None:
         state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nerfcl.cameras import pixel_offsets
 from nerfcl.errors import NerfclError
-from nerfcl.memory import MemorySettings, RayMemory
+from nerfcl.memory import STREAMING, MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
 from nerfcl.strategies.recollection import SoftTargets, recall_by
@@ -76,19 +76,33 @@ class Replay(Strategy):
         return ReplayState(RayMemory(self._memory_settings(), generator))
 
     def begin(self, state: ReplayState, experience: Experience, model: Model) -> None:
+        state.memory.open(experience.train)
         if self.soft_targets:
             state.soft_targets.begin(experience, model, self.rays_per_pixel)
 
     def batch(self, state: ReplayState, new: Pixels) -> Pixels:
         soft = state.soft_targets.of(new)
         batch = new if soft is None else replace(new, soft=soft)
-        return batch.with_past(state.memory.draw(len(new))) if len(state.memory) else batch
+        return batch.with_past(state.memory.draw(len(new))) if state.memory.fills and len(state.memory) else batch
 
     def loss(self, state: ReplayState, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
-        if self.update_losses and batch.new < len(batch):
-            errors = squared_errors(rendering.rgb.detach(), batch)[batch.new :]
-            state.memory.set_losses(batch.indices[batch.new :], errors)
+        state.memory.clock += 1
+        streaming = self.memory_fill in STREAMING
+        if streaming or self.update_losses:
+            errors = squared_errors(rendering.rgb.detach(), batch).cpu()
+            if self.update_losses and batch.new < len(batch):
+                state.memory.set_losses(batch.indices[batch.new :], errors[batch.new :])
+            if streaming:
+                state.memory.offer(batch, errors)
         return super().loss(state, rendering, batch)
+
+    def figures(self, state: ReplayState) -> dict[str, float]:
+        memory = state.memory
+        return {
+            "num_replacements": float(memory.replaced),
+            "median_age": memory.median_age,
+            "frames_kept": float(memory.frames),
+        }
 
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
         state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))

@@ -1,0 +1,113 @@
+"""One run over a stream of frames in one folder: it goes on from its last finished chunk, to its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
+from nerfcl.config import Online
+from nerfcl.files import write_json
+from nerfcl.folders import claim_folder
+from nerfcl.learner import History, Learner, StepReport, new_learner
+from nerfcl.looks import picture_positions, watched_view
+from nerfcl.reports.progress import ProgressBar
+from nerfcl.reports.results import results_of
+from nerfcl.reports.streams import chunk_bars_figure, chunk_bars_gif, evolution_figure, frames_figure, frames_gif
+from nerfcl.reports.tensorboard import TensorBoardWriter
+from nerfcl.runs import Setup, about, check_options, model_of, parse_row, scene_of, settings_of, title_of
+from nerfcl.strategies.strategy import Strategy
+from nerfcl.training import learn
+from nerfcl.trajectories import make_trajectory
+
+
+def set_up_stream(config: Online) -> Setup:
+    """Loads the scene, orders its frames, gathers all settings; refuses what cannot work.
+
+    `joint` is not a stream's strategy but its upper bound: all frames at once, for as many steps and rays.
+    """
+    device, training = check_options(config)
+    scene = scene_of(config)
+    stream = make_trajectory(scene, config.order, config.chunk_frames, config.frames)
+    steps, chunks = config.iters_per_chunk, len(stream)
+    if parse_row(config.strategy).name == "joint":
+        frames = sum(len(chunk.train) for chunk in stream)
+        stream = (replace(make_trajectory(scene, config.order, frames, config.frames)[0], name="all frames"),)
+        training = replace(training, rays=2 * training.rays)
+        steps *= chunks
+    training = replace(
+        training,
+        steps=steps,
+        frame_every=config.frame_every or max(steps * len(stream) // 64, 1),
+        score_every=config.score_every or max(chunks // 10, 1),
+        seen_every=config.seen_every or max(chunks // 25, 1),
+    )
+    return Setup(title_of(scene, config), stream, model_of(scene, config), training, device)
+
+
+def train_stream(
+    folder: Path, config: Online, strategy: Strategy, setup: Setup, compilation: float
+) -> tuple[dict[str, Any], History]:
+    """Goes on with a run where its folder says it is, to its end, and writes its reports.
+
+    Returns:
+        What `results.json` holds, and the run's history.
+    """
+    claim_folder(folder, settings_of(config), about(config))
+    learner = new_learner(strategy, lambda: setup.model.build(config.seed, setup.device), config.seed)
+    latest = folder / "checkpoints" / "latest.pt"
+    if latest.exists():
+        resume(learner, load_checkpoint(latest), setup.training.optimisation)
+    label = parse_row(config.strategy).label
+    if learner.done < len(setup.stream):
+        learner.history.compilation = compilation
+        with (
+            ProgressBar(f"{label} · seed {config.seed}", setup.tasks) as bar,
+            TensorBoardWriter(folder / "tensorboard", setup.tasks, learner.history.steps + 1) as board,
+        ):
+            learn(setup.stream, learner, setup.training, [bar, board, _Saver(latest, config, setup)])
+    history = learner.history
+    results = results_of(history, setup.stream, label, config.seed, setup.training.steps)
+    _write_pictures(folder, label, history, setup)
+    write_json(folder / "results.json", results)
+    return results, history
+
+
+class _Saver:
+    """Writes the checkpoint after each chunk, so that a kill costs the chunk in flight and no more."""
+
+    def __init__(self, path: Path, config: Online, setup: Setup) -> None:
+        self._path, self._settings, self._model = path, settings_of(config), setup.model
+
+    def stepped(self, report: StepReport) -> None: ...
+
+    def looked(self, history: History) -> None: ...
+
+    def finished(self, learner: Learner) -> None:
+        save_checkpoint(self._path, learner, self._settings, self._model)
+
+
+def _write_pictures(folder: Path, label: str, history: History, setup: Setup) -> None:
+    title = f"{setup.title}, {label}"
+    write_frames(folder, {label: history}, setup, title)
+    chunks = [(over, values) for over, values in zip(history.scored, history.psnr, strict=True)]
+    if len(setup.stream) > 1:
+        chunk_bars_figure(folder / "chunks.png", chunks[-1][1], chunks[-1][0], title)
+        chunk_bars_gif(folder / "chunks.gif", chunks, title)
+    watched = watched_view(setup.stream)[0]
+    test = setup.stream[watched].test
+    view = picture_positions(test)[-1]
+    images = [
+        (over, pictures[view], values[watched][view])
+        for over, pictures, values in zip(history.scored, history.pictures, history.psnr, strict=True)
+    ]
+    evolution_figure(folder / "evolution.png", test.images[view].numpy(), images, title)
+
+
+def write_frames(folder: Path, histories: dict[str, History], setup: Setup, title: str) -> None:
+    """Pictures of the PSNR of every frame seen so far while the stream ran."""
+    looks = {label: history.seen for label, history in histories.items()}
+    chunk_frames = len(setup.stream[0].train)
+    frames_figure(folder / "frames.png", looks, chunk_frames, title)
+    frames_gif(folder / "frames.gif", looks, chunk_frames, title)
