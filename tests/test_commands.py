@@ -63,8 +63,8 @@ def test_results_hold_the_named_keys_and_agree_with_each_other(finished_run: Pat
         views = [view for view in results["views"] if view["task"] == task]
         assert np.mean([view["psnr"][1] for view in views]) == pytest.approx(R[1][j])
         assert all(-1.0 <= value <= 1.0 for view in views for value in view["ssim"])
-    # 64 rays of 11 bytes, pose, intrinsics, width and height (72 bytes) for each of at most 6 frames
-    assert 64 * 11 + 72 <= results["memory_bytes"] <= 64 * 11 + 72 * 6
+    # 64 rays of 11 bytes; pose, intrinsics, size and time (76 bytes) for each of at most 6 frames
+    assert 64 * 11 + 76 <= results["memory_bytes"] <= 64 * 11 + 76 * 6
 
 
 def test_config_is_enough_to_run_it_again(finished_run: Path, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_compare_takes_rows_with_labels_and_options_of_their_own(
     assert [row["strategy"] for row in comparison["rows"]] == ["worst first", "all soft"]
     for folder, rays, each in (("worst-first", 64, 13), ("all-soft", 16, 11)):
         results = json.loads((out / "seed-0" / folder / "results.json").read_text())
-        assert rays * each + 72 <= results["memory_bytes"] <= rays * each + 6 * 72
+        assert rays * each + 76 <= results["memory_bytes"] <= rays * each + 6 * 76
     first, second = ([run["R"] for run in comparison["runs"] if run["strategy"] == label]
                      for label in ("worst first", "all soft"))  # fmt: skip
     assert first[0][0] == second[0][0], "both begin with the same first task"

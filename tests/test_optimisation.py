@@ -12,7 +12,17 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR
 
 from nerfcl.errors import NerfclError
-from nerfcl.optimisation import OPTIMISERS, Adam, Moment, OptimisationSettings, make_optimiser, rate_at, warm_cosine
+from nerfcl.optimisation import (
+    OPTIMISERS,
+    Adam,
+    Moment,
+    OptimisationSettings,
+    ParameterMean,
+    make_optimiser,
+    mean_of,
+    rate_at,
+    warm_cosine,
+)
 
 
 def test_warm_cosine_rises_from_the_first_step() -> None:
@@ -122,7 +132,7 @@ SCHEDULERS = [
     ({"schedule": "poly", "poly_exponent": 0.9}, lambda o: LambdaLR(o, lambda epoch: (1 - epoch / 12) ** 0.9)),
     ({"schedule": "poly", "poly_exponent": 2.0, "schedule_epochs": 15},
      lambda o: LambdaLR(o, lambda epoch: (1 - epoch / 15) ** 2.0)),
-    ({"schedule": "constant"}, lambda o: LambdaLR(o, lambda _: 1.0)),
+    ({"schedule": "constant", "warm_up": 0}, lambda o: LambdaLR(o, lambda _: 1.0)),
 ]  # fmt: skip
 
 
@@ -160,9 +170,20 @@ def test_warm_up_by_hand() -> None:
 
 def test_radam_and_schedules_within_an_experience_do_not_warm_up_by_epochs() -> None:
     assert rate(0.0, 9, settings(schedule="step", warmup_epochs=4, optimiser="radam")) == 0.3
-    assert rate(0.0, 9, settings(schedule="constant", warmup_epochs=4)) == 0.3
+    assert rate(0.0, 9, settings(schedule="constant", warm_up=0, warmup_epochs=4)) == 0.3
     made = settings(warmup_epochs=4)
     assert rate(0.0, 9, made) == rate(8.0, 9, made) == warm_cosine(123, 456, 0.3, 50, 0.05)
+
+
+def test_a_constant_rate_rises_once_over_the_steps_of_the_whole_stream() -> None:
+    made = settings(schedule="constant", warm_up=5)
+
+    def at(total: int, step: int = 0) -> float:
+        return rate_at(Moment(step, 32, epoch=7.0, epochs=8, total=total), made)
+
+    assert [at(total) for total in (0, 1, 3, 4, 5, 1000)] == pytest.approx([0.06, 0.12, 0.24, 0.3, 0.3, 0.3])
+    assert {at(total, step) for total in range(32, 96) for step in (0, 31)} == {0.3}, "no chunk begins anew"
+    assert rate_at(Moment(0, 1, 0.0, 1, 0), settings(schedule="constant", warm_up=0)) == 0.3
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly"])
@@ -273,8 +294,80 @@ def test_every_optimiser_goes_on_exactly_from_its_state(name: str) -> None:
         ({"warmup_multiplier": 0.5}, "--warmup-multiplier"),
         ({"warmup_multiplier": math.nan}, "--warmup-multiplier"),
         ({"warmup_multiplier": math.inf}, "--warmup-multiplier"),
+        ({"average": 1.0}, "--average 1.0"),
+        ({"average": -0.1}, "--average -0.1"),
+        ({"average": math.nan}, "--average nan"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_name(knobs: dict[str, Any], option: str) -> None:
     with pytest.raises(NerfclError, match=option):
         settings(**knobs)
+
+
+# --- the running mean ---
+
+
+class Line(nn.Module):
+    """A model of two parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.tensor([1.0, -1.0])), nn.Parameter(torch.tensor(2.0))
+
+    def move(self, step: int) -> None:
+        with torch.no_grad():
+            self.a += torch.tensor([0.5, math.sin(step)])
+            self.b.mul_(-0.9)
+
+    def snapshot(self) -> Line:
+        return copy.deepcopy(self).requires_grad_(False)
+
+
+def values_of(model: Line) -> list[float]:
+    return [*model.a.tolist(), model.b.item()]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.98])
+def test_a_running_mean_follows_the_recursion(share: float) -> None:
+    model = Line()
+    mean = ParameterMean(model.parameters(), share)
+    by_hand = values_of(model)
+    for step in range(1, 203):
+        model.move(step)
+        mean.follow(model)
+        if step % 4 == 0:  # every fourth step, of the share to the fourth; at first 1/10, 2/11, 3/12, ...
+            keep = min(share**4, (step // 4) / (step // 4 + 9))
+            by_hand = [keep * old + (1.0 - keep) * new for old, new in zip(by_hand, values_of(model), strict=True)]
+        shown = mean.applied_to(model)
+        assert values_of(shown) == pytest.approx(by_hand, rel=1e-4, abs=1e-5)
+    assert not any(parameter.requires_grad for parameter in shown.parameters())
+    assert values_of(model)[0] == pytest.approx(1.0 + 202 * 0.5), "the model itself is left alone"
+    assert values_of(shown)[0] < values_of(model)[0] - 0.1, "the mean lags behind"
+
+
+@pytest.mark.parametrize("steps", [3, 4, 18])
+def test_a_running_mean_goes_on_exactly_from_its_state(steps: int) -> None:
+    model = Line()
+    straight = ParameterMean(model.parameters(), 0.9)
+    for step in range(steps):
+        model.move(step)
+        straight.follow(model)
+    other = Line()
+    resumed = ParameterMean(other.parameters(), 0.9)
+    resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
+    other.load_state_dict(model.state_dict())
+    late = ParameterMean(model.parameters(), 0.9)
+    for step in range(steps, steps + 9):
+        for mean, moved in ((straight, model), (resumed, other)):
+            moved.move(step)
+            mean.follow(moved)
+        late.follow(model)
+    assert all(torch.equal(a, b) for a, b in zip(straight.values, resumed.values, strict=True))
+    assert not torch.equal(straight.values[0], late.values[0]), "without the state it is not the same"
+
+
+def test_there_is_a_running_mean_where_one_is_asked_for() -> None:
+    assert mean_of(Line().parameters(), settings(average=0.0)) is None
+    made = mean_of(Line().parameters(), settings(average=0.7))
+    assert made is not None
+    assert made.share == 0.7

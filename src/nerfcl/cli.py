@@ -16,6 +16,7 @@ _Command = (
     | Annotated[config.Compare, tyro.conf.subcommand("compare", prefix_name=False)]
     | Annotated[config.Online, tyro.conf.subcommand("online", prefix_name=False)]
     | Annotated[config.Evaluate, tyro.conf.subcommand("eval", prefix_name=False)]
+    | Annotated[config.MakeScene, tyro.conf.subcommand("make-scene", prefix_name=False)]
 )
 
 

@@ -203,3 +203,29 @@ class Evaluate:
     """Folder for the pictures and scores.json. Default: eval/SPLIT-VIEW beside the checkpoint's folder."""
     device: str = "auto"
     """Where to compute: cpu, cuda, or auto (cuda where there is one)."""
+
+
+@dataclass(frozen=True)
+class MakeScene:
+    """Renders the built-in truck along a camera trajectory into a scene folder; needs pip install 'nerfcl[render]'.
+
+    The images of the built-in scene itself: --trajectory hemisphere --frames 200 --img-wh 128 128 --samples 256
+    """
+
+    out: Path
+    """Folder for the scene, in Blender layout; what was stopped goes on from its last finished image."""
+    trajectory: str = "spiral"
+    """spiral (two and a half turns while the camera rises from 10 to 70 degrees; each frame is next to the one before)
+    or hemisphere (random cameras, half of them for testing)."""
+    frames: int = 5000
+    """Train and test views together; validation views come on top."""
+    chunks: int = 10
+    """Spiral: equal stretches of the trajectory, of each of which a fifth are test views."""
+    img_wh: tuple[int, int] = (64, 64)
+    """Width and height of the images."""
+    samples: int = 144
+    """Rays a pixel: fewer are quicker, and noisier. Mitsuba may take a few more."""
+    seed: int = 0
+    """Seed of everything random: which frames are test views, random cameras, the rendering's noise."""
+    jobs: int = 0
+    """Processes that render; 0 is one for each core."""

@@ -11,12 +11,13 @@ import numpy as np
 
 from nerfcl.cameras import pixel_offsets
 from nerfcl.checkpoints import load_checkpoint
-from nerfcl.config import Common, Compare, Evaluate, Online, Run
+from nerfcl.config import Common, Compare, Evaluate, MakeScene, Online, Run
 from nerfcl.errors import NerfclError
 from nerfcl.evaluation import Scores, evaluate
 from nerfcl.files import write_json, written_aside
 from nerfcl.folders import claim_folder
 from nerfcl.kernels import compile_kernels
+from nerfcl.making import make_scene
 from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
 from nerfcl.reports.progress import track
 from nerfcl.reports.results import comparison_row
@@ -45,7 +46,7 @@ from nerfcl.watching import watch
 _FIRST_TASK = "first-task"  # the folder of what all rows share
 
 
-def execute(command: Run | Compare | Online | Evaluate) -> None:
+def execute(command: Run | Compare | Online | Evaluate | MakeScene) -> None:
     """Does what a command says; see the command's own class.
 
     Raises:
@@ -57,6 +58,8 @@ def execute(command: Run | Compare | Online | Evaluate) -> None:
         compare(command)
     elif isinstance(command, Online):
         online(command)
+    elif isinstance(command, MakeScene):
+        make_scene(command)
     else:
         evaluate_checkpoint(command)
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
 from nerfcl.pixels import Pixels
-from nerfcl.sampling import Passes, draw_by_region, draw_by_weight, draw_from_the_rest
+from nerfcl.sampling import Passes, draw_arriving, draw_by_region, draw_by_weight, draw_from_the_rest
 from nerfcl.scenes.scene import Views
 
 FILLS = ("random", "uniform", "topk", "reservoir", "highest", "lowest", "loss-grid")
@@ -133,6 +132,14 @@ class RayMemory:
     def median_age(self) -> float:
         """Median over rays of the steps since their frame came."""
         return float(self.clock - self._born[self._frames.long()].median()) if len(self) else 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Figures that are worth a curve, by name."""
+        return {
+            "num_replacements": float(self.replaced),
+            "median_age": self.median_age,
+            "frames_kept": float(self.frames),
+        }
 
     def fill(self, views: Views, recall: Recall | None = None) -> None:
         """Offers all rays of these views, and makes room for those that are chosen.
@@ -301,8 +308,7 @@ class RayMemory:
         if capacity is None or self.offered <= capacity:
             return torch.arange(total)
         if self.settings.fill == "reservoir":
-            seed = int(torch.randint(2**62, (), generator=self.generator))
-            arriving = int(np.random.default_rng(seed).hypergeometric(total, offered, capacity))
+            arriving = draw_arriving(total, offered, capacity, self.generator)
         else:
             arriving = min(round(capacity * total / self.offered), total)
         staying = min(capacity - arriving, len(self))

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -190,8 +190,7 @@ class OnlineLearner:
                     f"frame {self._seen}: is {size[0]}x{size[1]}, the first one was {self._size[0]}x{self._size[1]}; "
                     "all frames of a stream have one size"
                 )
-            if self._finishing or self._closing:
-                raise NerfclError("this learner was closed; make a new one, or load what it saved")
+            self._refuse_if_closed()
             self._size = size
             full = len(self._waiting) >= self.settings.queue_frames
             self._start()
@@ -199,8 +198,11 @@ class OnlineLearner:
                 self._waiting.popleft()
                 self._dropped += 1
             elif full:
-                self._changed.wait_for(lambda: len(self._waiting) < self.settings.queue_frames or self._error)
+                self._changed.wait_for(
+                    lambda: len(self._waiting) < self.settings.queue_frames or self._error or self._closing
+                )
                 self._raise_error()
+                self._refuse_if_closed()
             self._waiting.append(frame)
             self._seen += 1
             self._changed.notify_all()
@@ -224,9 +226,11 @@ class OnlineLearner:
             self._finishing = True
             self._start()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: (not self._waiting and self._chunk is None) or self._error)
+            self._changed.wait_for(lambda: self._idle or self._error or self._closing)
             self._finishing = False
             self._raise_error()
+            if not self._idle:
+                self._refuse_if_closed()
             return self._observed()
 
     def close(self) -> None:
@@ -264,6 +268,8 @@ class OnlineLearner:
         if stream is None:
             raise NerfclError(f"{path}: is the checkpoint of a run, not of an OnlineLearner; use `nerfcl run` to go on")
         if strategy is None:
+            if stream["strategy"] is None:
+                raise NerfclError(f"{path}: was saved with a strategy of your own; give it to `load` again")
             strategy = strategy_class(stream["strategy"])(**stream["knobs"])
         loaded = OnlineLearner(
             checkpoint.model_settings,
@@ -278,6 +284,7 @@ class OnlineLearner:
             loaded._chunk = frames.pop(0)
         loaded._waiting.extend(frames)
         loaded._seen, loaded._dropped = stream["seen"], stream["dropped"]
+        loaded._kept = loaded._frames_kept()
         loaded._size = None if stream["size"] is None else tuple(stream["size"])
         if frames or loaded._chunk is not None:
             loaded._start()
@@ -289,16 +296,19 @@ class OnlineLearner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is None and not self._closing:
             self.finish()
         self.close()
 
     def _write(self, path: Path) -> None:
         frames = [*([] if self._chunk is None else [self._chunk]), *self._waiting]
+        strategy = self._learner.strategy
+        name = strategy_name(strategy)
+        knobs = {f.name: getattr(strategy, f.name) for f in fields(strategy) if f.init}
         stream = {
             "settings": asdict(self.settings),
-            "strategy": strategy_name(self._learner.strategy),
-            "knobs": asdict(self._learner.strategy),
+            "strategy": name,
+            "knobs": {} if name is None else knobs,
             "seed": self._learner.seed,
             "in_flight": self._chunk is not None,
             "frames": [[frame.images, frame.poses, frame.intrinsics] for frame in frames],
@@ -308,10 +318,21 @@ class OnlineLearner:
         }
         save_checkpoint(path, self._learner, {"stream": stream}, self.model_settings)
 
+    def _frames_kept(self) -> int:
+        return int(self._learner.strategy.figures(self._learner.state).get("frames_kept", 0))
+
     def _observed(self) -> Observed:
         waiting = len(self._waiting) + (0 if self._chunk is None else len(self._chunk))
         history = self._learner.history
         return Observed(self._seen, waiting, self._dropped, self._kept, history.steps, history.memory_bytes)
+
+    @property
+    def _idle(self) -> bool:
+        return not self._waiting and self._chunk is None
+
+    def _refuse_if_closed(self) -> None:
+        if self._finishing or self._closing:
+            raise NerfclError("this learner was closed; make a new one, or load what it saved")
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -332,7 +353,7 @@ class OnlineLearner:
                 with self._door.work():
                     learn_experience(self._learner, experience, self._training, [self])
                     with self._changed:
-                        self._kept = int(self._learner.strategy.figures(self._learner.state).get("frames_kept", 0))
+                        self._kept = self._frames_kept()
                         self._chunk = None
                         if self.autosave is not None:
                             self._write(self.autosave)
@@ -380,18 +401,21 @@ class _Closed(Exception):
 
 
 class _Door:
-    """Lets visitors see the model between two training steps, and never within one."""
+    """Lets visitors see the model between two training steps, never within one, and one at a time: not every way that
+    kernels run in parallel bears to be called from two threads. Who comes while others are let in waits for the next
+    step, so that learning goes on however many come."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._visitors = 0
+        self._queue: deque[object] = deque()
+        self._admitted: list[object] = []
         self._working = False
 
     @contextmanager
     def work(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._visitors)
             self._working = True
+            self._let_in()
         try:
             yield
         finally:
@@ -401,31 +425,32 @@ class _Door:
 
     def let_others_in(self) -> None:
         with self._changed:
-            if self._visitors:
-                self._working = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: not self._visitors)
-                self._working = True
+            if self._queue:
+                self._let_in()
+
+    def _let_in(self) -> None:
+        self._admitted = list(self._queue)
+        self._changed.notify_all()
+        self._changed.wait_for(lambda: not any(visitor in self._queue for visitor in self._admitted))
 
     @contextmanager
     def visit(self) -> Iterator[None]:
-        with self._changed:
-            self._visitors += 1
-            self._changed.wait_for(lambda: not self._working)
+        me = object()
         try:
+            with self._changed:
+                self._queue.append(me)
+                self._changed.wait_for(lambda: self._queue[0] is me and (not self._working or me in self._admitted))
             yield
         finally:
             with self._changed:
-                self._visitors -= 1
+                self._queue.remove(me)
                 self._changed.notify_all()
 
 
 def _frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any, number: int) -> Views:
     """One frame as views, checked and copied."""
     try:
-        pixels = torch.as_tensor(np.array(image))
-        pose = torch.as_tensor(np.array(world_from_camera, dtype=np.float64))
-        lens = torch.as_tensor(np.array(intrinsics, dtype=np.float64))
+        pixels, pose, lens = _copy(image), _copy(world_from_camera).double(), _copy(intrinsics).double()
     except (TypeError, ValueError, RuntimeError) as error:
         raise NerfclError(f"frame {number}: is no image with a pose and intrinsics ({error})") from None
     if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.numel():
@@ -433,14 +458,18 @@ def _frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any, 
             f"frame {number}: the image must be a (height, width, 3) array of uint8, found {tuple(pixels.shape)} of "
             f"{pixels.dtype}"
         )
-    if pose.shape != (4, 4) or not torch.isfinite(pose).all():
+    if pose.shape != (4, 4) or not torch.isfinite(pose.float()).all():
         raise NerfclError(f"frame {number}: the pose must be a 4x4 matrix of finite numbers")
     turn = pose[:3, :3]
     if (turn.T @ turn - torch.eye(3, dtype=turn.dtype)).abs().max() > 1e-3 or torch.linalg.det(turn) < 0.0:
         raise NerfclError(f"frame {number}: the pose's upper 3x3 part is no rotation")
-    if lens.shape != (4,) or not torch.isfinite(lens).all() or (lens[:2] <= 0.0).any():
+    if lens.shape != (4,) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
         raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, fx and fy above 0")
     return _views(pixels[None], pose.float()[None], lens.float()[None])
+
+
+def _copy(value: Any) -> Tensor:
+    return value.detach().cpu().clone() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
 
 
 def _views(images: Tensor, poses: Tensor, intrinsics: Tensor) -> Views:

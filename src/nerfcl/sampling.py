@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _BLOCK = 32
 _LARGEST_SEED = 2**62
+_LARGEST_HYPERGEOMETRIC = 10**9  # numpy's
 
 
 class Passes:
@@ -106,6 +108,15 @@ def draw_from_the_rest(total: int, taken: Tensor, count: int, generator: torch.G
     return rest[torch.randperm(len(rest), generator=generator)[:count]]
 
 
+def draw_arriving(arriving: int, before: int, count: int, generator: torch.Generator) -> int:
+    """How many of `count` things, drawn without replacement from `before` and `arriving` ones, are among the latter."""
+    seed = int(torch.randint(_LARGEST_SEED, (), generator=generator))
+    rng = np.random.default_rng(seed)
+    if max(arriving, before) < _LARGEST_HYPERGEOMETRIC:
+        return int(rng.hypergeometric(arriving, before, count))
+    return int((rng.choice(arriving + before, count, replace=False, shuffle=False) < arriving).sum())
+
+
 def draw_by_region(losses: Tensor, side: int, count: int, generator: torch.Generator) -> Tensor:
     """Draws pixels of images, in each of side x side regions as many as its share of the regions' mean losses.
 
@@ -126,7 +137,8 @@ def draw_by_region(losses: Tensor, side: int, count: int, generator: torch.Gener
     for number, image in enumerate(losses.flatten(1)):
         means = torch.stack([image[region == r].mean() for r in range(side * side)])
         shares = means / means.sum() if means.sum() > 0.0 else torch.full_like(means, 1.0 / len(means))
-        for r, rays in enumerate((shares * count).round().long().tolist()):
+        until = (shares.cumsum(0) / shares.sum() * count).round().long()  # of the sums, so that all add up to `count`
+        for r, rays in enumerate(until.diff(prepend=until.new_zeros(1)).tolist()):
             inside = (region == r).nonzero()[:, 0]
             drawn.append(number * height * width + inside[torch.randperm(len(inside), generator=generator)[:rays]])
     return torch.cat(drawn)

@@ -72,7 +72,7 @@ def frames_in_order(views: Views, order: str) -> list[int]:
 
 def _tour(places: Tensor) -> list[int]:
     """From the first place always on to the nearest one that was not visited."""
-    distances = torch.cdist(places, places)
+    distances = _distances(places, places)
     visited = [0]
     for _ in range(len(places) - 1):
         distances[:, visited[-1]] = torch.inf
@@ -97,4 +97,9 @@ def _listed(path: Path, count: int) -> list[int]:
 
 def _nearest(track: Tensor, views: Views) -> list[int]:
     """For each view the position on the track that is nearest to its camera."""
-    return torch.cdist(views.poses[:, :3, 3], track).argmin(1).tolist()
+    return _distances(views.poses[:, :3, 3], track).argmin(1).tolist()
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """From differences: through products, as torch does by default, those between neighbours far off are lost."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,7 @@
-"""The reference project's command lines, train.py and eval.py, on this project's own loop, strategies and fields."""
+"""The reference project's command lines, on this project's own loop, strategies and fields.
+
+They are train.py, train_online.py and eval.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,15 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from nerfcl.errors import NerfclError
-from nerfcl.reference.options import check_eval, check_train, eval_parser, in_these_words, train_parser
+from nerfcl.reference.options import (
+    check_eval,
+    check_online,
+    check_train,
+    eval_parser,
+    in_these_words,
+    online_parser,
+    train_parser,
+)
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +39,19 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
 
     how = "the same command goes on from the last checkpoint in ckpts/"
     return _main("train.py", run, train_parser().parse_args(arguments), how)
+
+
+def online_main(arguments: Sequence[str] | None = None) -> int:
+    """What train_online.py does; see `train_main`."""
+
+    def run(options: Namespace) -> None:
+        check_online(options)
+        from nerfcl.reference.online import run
+
+        run(options)
+
+    how = "the same command without --resume goes on from the last finished chunk in ckpts/"
+    return _main("train_online.py", run, online_parser().parse_args(arguments), how)
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The flags of the reference project's train.py and eval.py, with its names, defaults and choices.
+"""The flags of the reference project's train.py, train_online.py and eval.py, with its names, defaults and choices.
 
 No heavy import here, so that `--help` is quick.
 """
@@ -9,6 +9,7 @@ import argparse
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 from nerfcl.errors import NerfclError
 
@@ -16,7 +17,17 @@ ROOT = "/home/ubuntu/data/nerf_example_data/nerf_synthetic/lego"
 DEVICES = ("auto", "cpu", "cuda")
 FIELDS = ("hashgrid", "nerf")
 
-_ONLINE = ("online_cl_mode", "num_frames", "chunk_size", "num_iters_per_chunk", "save_plots", "resume")
+_LENGTHS = ("num_frames", "chunk_size", "num_iters_per_chunk")
+_ONLINE = ("online_cl_mode", *_LENGTHS, "save_plots", "resume")
+_EXAMPLES = {"num_frames": 100, "chunk_size": 2, "num_iters_per_chunk": 32}
+# What train_online.py refuses, and why.
+_NOT_ONLINE = {
+    "continual_mode": "is for tasks that begin and end, a stream has none; use train.py, or leave it out",
+    "train_view": "is for tasks that begin and end, a stream has none; use train.py, or leave it out",
+    "distillation": "must know where a task ends, which a stream does not tell; leave it out",
+    "use_soft_targets_for_replay": "must know where a task ends, which a stream does not tell; leave it out",
+    "ckpt_path": "is for train.py; here the same command goes on from the last chunk, or --resume FRAME from another",
+}
 # What each of these needs to have any effect: flag and what it is where it was not given, needed flag.
 _NEEDS = {
     "buffer_size": (20480, "use_replay_buf"),
@@ -46,6 +57,9 @@ _CALLED_HERE = {
     "--memory-draw": "--buffer_sample_mode",
     "--exploration": "--exploration_ratio",
     "--centre-weight": "--imgcentre_ratio",
+    "--frames": "--num_frames",
+    "--chunk-frames": "--chunk_size",
+    "--steps": "--num_iters_per_chunk",
 }
 
 _TRAIN_EPILOG = """\
@@ -56,6 +70,40 @@ Checkpoints go to ckpts/EXP_NAME/epoch=N.ckpt (the best five by --monitor, and a
 logs/EXP_NAME. The same command given again goes on from the last checkpoint. What is left of the reference project's
 flags is for its online experiment, in train_online.py.
 """
+_ONLINE_EPILOG = """\
+The first --num_frames train frames, from frame 0 always on to the nearest camera, come in chunks of --chunk_size; an
+epoch is one chunk, learned for --num_iters_per_chunk steps. With --use_replay_buf every ray seen so far is kept, and
+from the second chunk on as many old rays as new ones are drawn, with probability proportional to their latest loss,
+--exploration_ratio of them uniformly.
+
+Learning rates: the reference project's own (--lr 5e-4 --lr_scheduler steplr --decay_step 2 4 8) suits --field nerf. It
+starves the grid field, which is the default: take --lr 2e-2 and no decay, --decay_step 1000.
+
+Checkpoints go to ckpts/EXP_NAME/epoch=N.ckpt after chunk N (the best five by --monitor of those that were validated,
+and always the last), TensorBoard's events to logs/EXP_NAME. The same command given again goes on from the last chunk;
+--resume FRAME goes back to an earlier one, and takes the checkpoints of later ones away. Test views are rendered once,
+at the end. --save_plots writes bars of loss and PSNR of every frame seen so far to plots/EXP_NAME/plotloss_N.png and
+plotpsnr_N.png after chunk N, and in the end plotloss.gif and plotpsnr.gif.
+"""
+_ONLINE_HELP = {
+    "batch_size": "new rays a step; with --use_replay_buf as many old ones, too",
+    "num_epochs": "chunks that are learned; the stream has NUM_FRAMES / CHUNK_SIZE",
+    "use_replay_buf": "replay rays of earlier chunks",
+    "buffer_size": "the most rays that are stored; all of them if it is not given",
+    "buffer_fill_mode": "with --buffer_size, which: of highest loss, every k-th, random (as if not given)",
+    "buffer_sample_mode": "which of them are replayed; weighted_random if it is not given",
+    "dynamic_buffer_update": "as it is: stored losses become the latest ones seen",
+    "online_cl_mode": "must be given: learn a stream of frames",
+    "num_frames": "frames of the stream; must be given",
+    "chunk_size": "frames that come together; must be given",
+    "num_iters_per_chunk": "steps a chunk; must be given",
+    "save_plots": "draw loss and PSNR of every frame seen so far after every chunk; costs time",
+    "resume": "go on from the chunk that begins with this frame, a multiple of CHUNK_SIZE; 0 is from the last one",
+    "val_after_n_epochs": "chunks between validations on 8 views; the last chunk is always followed by one",
+    "exp_name": "names the folders in ckpts/, logs/ and plots/",
+    "monitor": "what the best minimise: val/loss",
+    **dict.fromkeys(_NOT_ONLINE, argparse.SUPPRESS),
+}
 _EVAL_EPILOG = """\
 --split test writes results/DATASET_NAME/SCENE_NAME/SAVE_DIR_NAME/r_I.png. --split infer_train renders all train views
 and writes ROOT_DIR/soft_targets/r_I.png and ROOT_DIR/stage1_losses/loss_I.pt, from which train.py takes soft targets
@@ -65,8 +113,24 @@ and losses. Both write SCENE_NAME.gif into the first folder, and print the mean 
 
 def train_parser() -> ArgumentParser:
     """What train.py understands."""
-    parser = _parser("train.py", "Trains a radiance field on one side of a scene, then on the other.", _TRAIN_EPILOG)
-    add = parser.add_argument
+    what = "Trains a radiance field on one side of a scene, then on the other."
+    return _learning_parser(_parser("train.py", what, _TRAIN_EPILOG), {})
+
+
+def online_parser() -> ArgumentParser:
+    """What train_online.py understands: the same flags, but a buffer without a size keeps everything."""
+    what = "Trains a radiance field on a stream of frames, of which nobody says where a task begins or ends."
+    parser = _learning_parser(_parser("train_online.py", what, _ONLINE_EPILOG), _ONLINE_HELP)
+    parser.set_defaults(buffer_size=None)
+    return parser
+
+
+def _learning_parser(parser: ArgumentParser, helps: dict[str, str]) -> ArgumentParser:
+    """Adds the flags of both programs that train; some have another help in one of them."""
+
+    def add(flag: str, *, help: str, **how: Any) -> None:
+        parser.add_argument(flag, help=helps.get(flag.removeprefix("--"), help), **how)
+
     _add_scene(parser, ("blender", "llff", "blender_online"))
     _add_sampling(parser, chunk=32 * 1024)
     add("--perturb", type=float, default=1.0, help="how far coarse samples move at random; only for --field nerf")
@@ -102,13 +166,7 @@ def train_parser() -> ArgumentParser:
     add("--use_imgcentre_weight", action="store_true", help="weighted_random: weigh by distance to the image's centre")
     add("--imgcentre_ratio", type=float, default=0.3, help="share of that in a ray's weight")
 
-    online = parser.add_argument_group("online experiment", "only in train_online.py, refused here")
-    online.add_argument("--online_cl_mode", action="store_true", help=argparse.SUPPRESS)
-    for name in ("num_frames", "chunk_size", "num_iters_per_chunk"):
-        online.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
-    online.add_argument("--save_plots", action="store_true", help=argparse.SUPPRESS)
-    online.add_argument("--resume", type=int, default=0, help=argparse.SUPPRESS)
-
+    _add_online(parser, helps)
     add("--val_after_n_epochs", type=int, required=True, help="epochs between validations on 8 views of each side")
     add("--exp_name", required=True, help="names the folders in ckpts/ and logs/")
     add("--exp_seed", type=int, required=True, help="seed of everything random")
@@ -117,6 +175,17 @@ def train_parser() -> ArgumentParser:
     add("--pixel_center", type=float, default=0.5, help="where rays go through pixels; the reference project has 0.0")
     add("--device", default="auto", choices=DEVICES, help="where to compute")
     return parser
+
+
+def _add_online(parser: ArgumentParser, helps: dict[str, str]) -> None:
+    where = None if helps else "only in train_online.py, refused here"
+    online = parser.add_argument_group("online experiment", where)
+    shown = dict.fromkeys(_ONLINE, argparse.SUPPRESS) | helps
+    online.add_argument("--online_cl_mode", action="store_true", help=shown["online_cl_mode"])
+    for name in _LENGTHS:
+        online.add_argument(f"--{name}", type=int, help=shown[name])
+    online.add_argument("--save_plots", action="store_true", help=shown["save_plots"])
+    online.add_argument("--resume", type=int, default=0, help=shown["resume"])
 
 
 def eval_parser() -> ArgumentParser:
@@ -174,6 +243,52 @@ def check_train(options: Namespace) -> None:
             raise NerfclError(f"--{name}: belongs to the online experiment; use train_online.py")
     if options.dataset_name == "blender_online":
         raise NerfclError("--dataset_name blender_online: belongs to the online experiment; use train_online.py")
+    _check_learning(options)
+    if options.continual_mode and options.train_view is None:
+        raise NerfclError("--continual_mode: needs --train_view right or --train_view left")
+    if options.continual_mode == (options.monitor == "val/loss"):
+        fitting = "val/loss_r or val/loss_l" if options.continual_mode else "val/loss"
+        mode = "with" if options.continual_mode else "without"
+        raise NerfclError(f"--monitor {options.monitor}: {mode} --continual_mode it must be {fitting}")
+    _check_past(options)
+    _check_weights(options, options.buffer_sample_mode)
+
+
+def check_online(options: Namespace) -> None:
+    """Refuses what contradicts itself or would have no effect.
+
+    Raises:
+        NerfclError: says which flag to change.
+    """
+    if not options.online_cl_mode:
+        raise NerfclError("--online_cl_mode: is missing; give it for the online experiment, or use train.py")
+    for name, why in _NOT_ONLINE.items():
+        if getattr(options, name):
+            raise NerfclError(f"--{name}: {why}")
+    for name in _LENGTHS:
+        if getattr(options, name) is None:
+            raise NerfclError(f"--{name}: is missing; the reference project's experiment has {_EXAMPLES[name]}")
+        _check_least(options, name, 1)
+    if options.monitor != "val/loss":
+        raise NerfclError(f"--monitor {options.monitor}: a stream has no sides; it must be val/loss")
+    _check_learning(options)
+    _check_weights(options, options.buffer_sample_mode or "weighted_random")
+    frames, size, epochs = options.num_frames, options.chunk_size, options.num_epochs
+    chunks = -(-frames // size)
+    if epochs > chunks:
+        raise NerfclError(
+            f"--num_epochs {epochs}: an epoch is a chunk, and --num_frames {frames} in chunks of --chunk_size {size} "
+            f"are {chunks}; give at most --num_epochs {chunks}"
+        )
+    if not 0 <= options.resume < epochs * size or options.resume % size:
+        raise NerfclError(
+            f"--resume {options.resume}: must be the first frame of a chunk that is to be learned: a multiple of "
+            f"--chunk_size {size}, at most {(epochs - 1) * size}"
+        )
+
+
+def _check_learning(options: Namespace) -> None:
+    """What both programs that train refuse."""
     if options.optimizer == "ranger":
         raise NerfclError("--optimizer ranger: is left out, since torch has none; take radam, on which it builds")
     if options.num_gpus != 1:
@@ -181,15 +296,10 @@ def check_train(options: Namespace) -> None:
     if options.prefixes_to_ignore != ["loss"]:
         raise NerfclError("--prefixes_to_ignore: must be left out; checkpoints are always taken up whole")
     for name, (default, needed) in _NEEDS.items():
-        if getattr(options, name) != default and not getattr(options, needed):
+        if getattr(options, name) not in (default, None) and not getattr(options, needed):
             raise NerfclError(f"--{name}: only with --{needed}")
-    if options.continual_mode and options.train_view is None:
-        raise NerfclError("--continual_mode: needs --train_view right or --train_view left")
-    if options.continual_mode == (options.monitor == "val/loss"):
-        fitting = "val/loss_r or val/loss_l" if options.continual_mode else "val/loss"
-        mode = "with" if options.continual_mode else "without"
-        raise NerfclError(f"--monitor {options.monitor}: {mode} --continual_mode it must be {fitting}")
-    _check_replay(options)
+    if options.buffer_size is not None:
+        _check_least(options, "buffer_size", 1)
     _check_common(options)
     for name in ("batch_size", "num_epochs", "val_after_n_epochs"):
         _check_least(options, name, 1)
@@ -198,7 +308,7 @@ def check_train(options: Namespace) -> None:
     _check_name(options, "exp_name", "ckpts/")
 
 
-def _check_replay(options: Namespace) -> None:
+def _check_past(options: Namespace) -> None:
     if (options.use_replay_buf or options.distillation) and not options.ckpt_path:
         flag = "use_replay_buf" if options.use_replay_buf else "distillation"
         raise NerfclError(f"--{flag}: needs a past; name the first task's checkpoint with --ckpt_path")
@@ -209,12 +319,14 @@ def _check_replay(options: Namespace) -> None:
             "--use_replay_buf: needs --buffer_fill_mode (topk, uniform or random) "
             "and --buffer_sample_mode (random, weighted_random or topk)"
         )
-    _check_least(options, "buffer_size", 1)
+
+
+def _check_weights(options: Namespace, sample_mode: str | None) -> None:
     for name, used in (("exploration_ratio", options.exploration_ratio), ("imgcentre_ratio", True)):
         if not 0.0 <= getattr(options, name) <= 1.0:
             raise NerfclError(f"--{name} {getattr(options, name)}: must lie between 0 and 1")
         flag = name if name == "exploration_ratio" else "use_imgcentre_weight"
-        if used and getattr(options, flag) and options.buffer_sample_mode != "weighted_random":
+        if used and getattr(options, flag) and sample_mode != "weighted_random":
             raise NerfclError(f"--{flag}: only with --buffer_sample_mode weighted_random")
 
 

@@ -1,4 +1,4 @@
-"""What train.py and eval.py have in common: the scene, and the model that a checkpoint holds."""
+"""What train.py, train_online.py and eval.py have in common: the scene, and the model that a checkpoint holds."""
 
 from __future__ import annotations
 

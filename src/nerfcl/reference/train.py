@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from nerfcl.checkpoints import Checkpoint, load_checkpoint, resume
@@ -13,9 +12,10 @@ from nerfcl.errors import NerfclError
 from nerfcl.folders import claim_folder
 from nerfcl.kernels import compile_kernels
 from nerfcl.learner import Learner, TrainingSettings, new_learner
-from nerfcl.models import GridModel, ModelSettings, NerfModel
+from nerfcl.models import ModelSettings
 from nerfcl.reference.recollections import recollections
-from nerfcl.reference.scene import checkpoint_of, resampled, sampling_of, scene_of
+from nerfcl.reference.scene import checkpoint_of, resampled, scene_of
+from nerfcl.reference.settings import DRAWS, NEVER, PLACES, VERSIONS, WATCHED, model_of, optimisation_of
 from nerfcl.reference.watching import (
     Board,
     CheckpointKeeper,
@@ -23,7 +23,7 @@ from nerfcl.reference.watching import (
     saved_epochs,
 )
 from nerfcl.reports.progress import ProgressBar
-from nerfcl.runs import OPTIMISATION, device_of
+from nerfcl.runs import device_of
 from nerfcl.scenes import Scene
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.replay import Replay
@@ -32,10 +32,7 @@ from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience, Stream, make_stream, select_views
 from nerfcl.training import check, learn, steps_a_pass, take_over_first
 
-WATCHED = 8  # validation views of each side
-_NEVER = 2**62
 _OTHER = {"right": "left", "left": "right"}
-_PLACES = ("device", "chunk", "exp_name", "val_after_n_epochs")  # flags that do not decide what is learned
 # What a task that is gone on with must have been begun with.
 _OF_A_TASK = (
     "img_wh",
@@ -51,8 +48,6 @@ _OF_A_TASK = (
     "use_imgcentre_weight",
     "imgcentre_ratio",
 )
-_SCHEDULES = {"steplr": "step", "cosine": "cosine", "poly": "poly"}
-_DRAWS = {"random": "random", "weighted_random": "weighted", "topk": "topk"}
 
 
 @dataclass(frozen=True)
@@ -90,11 +85,10 @@ def run(options: Namespace) -> None:
     """
     device = device_of(options.device)
     plan = _plan(options)
-    settings = {name: value for name, value in vars(options).items() if name not in _PLACES}
-    about = {"versions": {name: version(name) for name in ("nerfcl", "torch")}}
+    settings = {name: value for name, value in vars(options).items() if name not in PLACES}
     folder, logs = Path("ckpts") / options.exp_name, Path("logs") / options.exp_name
     if folder.exists():
-        claim_folder(folder, settings, about)
+        claim_folder(folder, settings, VERSIONS)
     saved = [load_checkpoint(path) for path in list(saved_epochs(folder).values())[-1:]]
 
     scene = scene_of(options, options.pixel_center)
@@ -114,7 +108,7 @@ def run(options: Namespace) -> None:
         _go_on(learner, plan, stream, training)
     learner.history.frames.clear()
 
-    claim_folder(folder, settings, about)
+    claim_folder(folder, settings, VERSIONS)
     # What the next run must know, and `nerfcl eval`.
     tells = {**settings, "data": options.root_dir, "rays_per_pixel": 1, "tasks": list(plan.tasks)}
     monitored = plan.tasks.index({"val/loss_r": "right", "val/loss_l": "left"}.get(options.monitor, "all"))
@@ -171,27 +165,13 @@ def _stream(scene: Scene, tasks: Sequence[str]) -> Stream:
 
 
 def _training(options: Namespace, plan: Plan, stream: Stream) -> TrainingSettings:
-    optimisation = replace(
-        OPTIMISATION[options.field],
-        optimiser=options.optimizer,
-        learning_rate=options.lr,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        schedule=_SCHEDULES[options.lr_scheduler],
-        decay_epochs=tuple(options.decay_step),
-        decay_gamma=options.decay_gamma,
-        poly_exponent=options.poly_exp,
-        schedule_epochs=options.num_epochs,
-        warmup_epochs=options.warmup_epochs,
-        warmup_multiplier=options.warmup_multiplier,
-    )
     training = TrainingSettings(
         epochs=options.num_epochs - plan.before,
         rays=options.batch_size,
-        optimisation=optimisation,
+        optimisation=optimisation_of(options),
         keep_optimiser=True,
         evaluate_views=WATCHED,
-        frame_every=_NEVER,
+        frame_every=NEVER,
     )
     steps = steps_a_pass(stream[plan.present], training)
     return replace(training, evaluate_every=options.val_after_n_epochs * steps)
@@ -203,7 +183,7 @@ def _strategy(options: Namespace) -> Strategy:
     return Replay(
         memory_rays=options.buffer_size,
         memory_fill=options.buffer_fill_mode,
-        memory_draw=_DRAWS[options.buffer_sample_mode],
+        memory_draw=DRAWS[options.buffer_sample_mode],
         exploration=options.exploration_ratio,
         centre_weight=options.imgcentre_ratio if options.use_imgcentre_weight else 0.0,
         soft_replay=options.use_soft_targets_for_replay,
@@ -215,9 +195,7 @@ def _strategy(options: Namespace) -> Strategy:
 def _model_settings(options: Namespace, plan: Plan, scene: Scene) -> ModelSettings:
     if plan.origin is not None:
         return resampled(plan.origin.model_settings, options)
-    if options.field == "nerf":
-        return NerfModel.for_scene(scene, **sampling_of(options))
-    return GridModel.for_scene(scene)
+    return model_of(options, scene)
 
 
 def _with_recollections(stream: Stream, scene: Scene, options: Namespace) -> Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,12 +56,54 @@ class CheckpointKeeper:
         run = {**self._run, "epoch": epoch}
         save_checkpoint(checkpoint_file(self._folder, epoch), self.learner, run, self._model_settings)
         self.losses[epoch] = validation_losses(history)[self._monitored]
-        best = sorted(self.losses, key=lambda epoch: self.losses[epoch])[:KEPT]
-        for other in set(self.losses) - {*best, epoch}:
-            checkpoint_file(self._folder, other).unlink(missing_ok=True)
-            del self.losses[other]
+        _remove_others(self._folder, self.losses, epoch)
 
     def finished(self, learner: Learner) -> None: ...
+
+
+class ChunkKeeper:
+    """Saves a learner after each chunk: the best few of those that were validated stay, and always the last.
+
+    Args:
+        folder: where the files epoch=N.ckpt are, of chunks so far; those of later chunks are removed.
+        model_settings: how to build the model.
+        run: what the checkpoints tell of the run.
+        done: chunks so far.
+    """
+
+    def __init__(self, folder: Path, model_settings: ModelSettings, run: dict[str, Any], done: int) -> None:
+        self._folder, self._model_settings, self._run = folder, model_settings, run
+        self.losses: dict[int, float] = {}
+        for epoch, path in saved_epochs(folder).items():
+            if epoch > done:
+                path.unlink()
+            else:
+                self.losses[epoch] = _loss_after(epoch, load_checkpoint(path).history)
+
+    def stepped(self, report: StepReport) -> None: ...
+
+    def looked(self, history: History) -> None: ...
+
+    def finished(self, learner: Learner) -> None:
+        """Saves, and removes what is neither among the best any more nor the last."""
+        epoch = learner.done
+        save_checkpoint(checkpoint_file(self._folder, epoch), learner, self._run, self._model_settings)
+        self.losses[epoch] = _loss_after(epoch, learner.history)
+        _remove_others(self._folder, self.losses, epoch)
+
+
+def _remove_others(folder: Path, losses: dict[int, float], last: int) -> None:
+    """Removes checkpoints that are neither among the best few nor the last; what was not validated is none of those."""
+    validated = [epoch for epoch in losses if losses[epoch] < math.inf]
+    best = sorted(validated, key=lambda epoch: losses[epoch])[:KEPT]
+    for other in set(losses) - {*best, last}:
+        checkpoint_file(folder, other).unlink(missing_ok=True)
+        del losses[other]
+
+
+def _loss_after(chunk: int, history: History) -> float:
+    """The validation loss after a chunk; infinite where it was not validated."""
+    return validation_losses(history)[0] if history.curve and history.curve[-1][0] == chunk else math.inf
 
 
 class Board(TensorBoardWriter):

@@ -13,6 +13,7 @@ import numpy as np
 
 from nerfcl.files import written_aside
 from nerfcl.reports.animation import TRACK, _flattened, evenly
+from nerfcl.reports.figures import LEAST_SPAN
 from nerfcl.reports.style import (
     GREY,
     INK,
@@ -100,6 +101,8 @@ def evolution_figure(
 
 
 def _frames(looks: Mapping[str, Looks], chunk_frames: int, title: str) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     runs = _tidied(looks)
     frames = max((len(values) for rows in runs.values() for _, values in rows), default=1)
     learned = max((chunks * chunk_frames for rows in runs.values() for chunks, _ in rows), default=1)
@@ -110,31 +113,35 @@ def _frames(looks: Mapping[str, Looks], chunk_frames: int, title: str) -> Figure
     grid = figure.add_gridspec(2, count, height_ratios=[1.5, 1.0])
     panels = [figure.add_subplot(grid[0, i]) for i in range(count)]
     span, extend = _colour_span(value for rows in runs.values() for _, values in rows for value in values.tolist())
-    mesh = None
+    mesh, names = None, []
     for i, axes in enumerate(panels):
         axes.set(xlim=(0.5, frames + 0.5), ylim=(learned, 0))
-        _whole_ticks(axes, "x", 5 if count > 2 else 9)
-        _whole_ticks(axes, "y", 6)
+        axes.set_xticks(_numbers(frames, 5 if count > 2 else 10))
+        axes.set_yticks([0, *_numbers(learned, 5, first=False)])
         axes.set_xlabel("frame, in the order seen", fontsize=10)
         axes.tick_params(length=2.5, color=LIGHT, labelsize=9.5, labelcolor=INK, labelleft=i == 0)
         axes.spines[:].set_color(LIGHT)
     for i, (axes, (name, rows)) in enumerate(zip(panels, runs.items(), strict=False)):
         mesh = _frames_map(axes, rows, frames, chunk_frames, span) or mesh
-        room = (width - 1.5) / count * 72
-        size = min(11.5, room / (0.66 * max(len(name), 1)))
-        axes.set_title(name, loc="left", fontsize=size, color=colour_of(i), fontweight="bold", pad=19)
+        names.append(axes.set_title(name, loc="left", fontsize=11.5, color=colour_of(i), fontweight="bold", pad=19))
         mean = _mean(rows[-1][1]) if rows else math.nan
         text = "nothing seen" if math.isnan(mean) else f"mean at the end {decibels(mean, 1)} dB"
         axes.annotate(text, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=9.5,
                       color=GREY)  # fmt: skip
     panels[0].set_ylabel("frames learned so far", fontsize=10)
     if mesh is not None:
-        bar = figure.colorbar(mesh, ax=panels, pad=0.015, aspect=18, extend=extend)
+        # Inside of the last panel's margin: a bar of its own would stand right of the labels of the lines below.
+        inches = (width - 2.6) / count
+        beside = panels[-1].inset_axes((1 + 0.14 / inches, 0, 0.16 / inches, 1))
+        bar = figure.colorbar(mesh, cax=beside, extend=extend, ticks=MaxNLocator(8, integer=True))
         bar.set_label("PSNR (dB)", fontsize=10)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         bar.ax.tick_params(labelsize=9, length=2)
     set_title(figure, title)
     _final_lines(figure.add_subplot(grid[1, :]), runs, frames)
+    figure.draw_without_rendering()
+    for axes, name in zip(panels, names, strict=False):  # long names must not reach into the next panel
+        name.set_fontsize(11.5 * min(1.0, axes.bbox.width / max(name.get_window_extent().width, 1.0)))
     return figure
 
 
@@ -155,23 +162,27 @@ def _frames_map(axes: Axes, rows: _Rows, frames: int, chunk_frames: int, span: t
 
 def _final_lines(axes: Axes, runs: Mapping[str, _Rows], frames: int) -> None:
     """Draws the last look of every strategy as a line."""
-    edges = _edges(frames, _MOST_COLUMNS)
+    from matplotlib.ticker import MaxNLocator
+
+    edges = _edges(frames, _MOST_COLUMNS // 2)
     x = (edges[:-1] + edges[1:] + 1) / 2
     ends = [_padded(rows[-1][1], frames) if rows else np.full(frames, np.nan) for rows in runs.values()]
     low, high = finite_range(value for end in ends for value in end.tolist())
+    low = min(low, high - LEAST_SPAN)
     labels, heights = [], []
     for i, (name, end) in enumerate(zip(runs, ends, strict=True)):
         y = _block_means(np.where(end == np.inf, high, end), edges)
-        known = np.flatnonzero(np.isfinite(y))
-        if not known.size:
-            continue
-        few = {"marker": "o", "markersize": 4} if len(y) <= 30 or known.size <= 2 else {}
-        axes.plot(x, y, color=colour_of(i), linestyle=dashes_of(i), linewidth=1.5, gid=name, zorder=3 - i / 10, **few)
-        labels.append((i, name))
-        heights.append(float(y[known[-1]]))
+        blank = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
+        alone = bool((~blank[1:-1] & blank[:-2] & blank[2:]).any())  # a line through one point is none
+        few = {"marker": "o", "markersize": 4} if alone or len(y) <= 30 else {}
+        axes.plot(x, y, color=colour_of(i), linestyle=dashes_of(i), linewidth=1.5, zorder=3 - i / 10, **few)
+        known = y[~np.isnan(y)]
+        labels.append(name if known.size else f"{name}: none")
+        heights.append(float(known[-1]) if known.size else low)
     axes.set_xlim(0.5, frames + 0.5)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.06 * (high - low))
-    _whole_ticks(axes, "x", 10)
+    axes.set_xticks(_numbers(frames, 20))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     clean(axes)
     axes.set_xlabel("frame, in the order seen", fontsize=10)
     axes.set_ylabel("PSNR at the end (dB)", fontsize=10)
@@ -181,10 +192,7 @@ def _final_lines(axes: Axes, runs: Mapping[str, _Rows], frames: int) -> None:
             loc="right", fontsize=9, color=GREY,
         )  # fmt: skip
     if len(labels) > 1:
-        label_ends(axes, [name for _, name in labels], heights, frames + 0.5)
-        # `label_ends` counts from the first colour; a strategy without values has none.
-        for (i, _), text in zip(labels, axes.texts[-len(labels) :], strict=True):
-            text.set_color(colour_of(i))
+        label_ends(axes, labels, heights, frames + 0.5)
 
 
 def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
@@ -193,13 +201,14 @@ def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
     figure = new_figure(11.0 if count <= 24 else 13.0, 4.4)
     axes = figure.subplots()
     ceiling = _ceiling(value for values in chunks for value in values.tolist())
-    top = ceiling * 1.1
     crowded = count > 18
+    highest = max((min(v, ceiling) for values in chunks for v in values.tolist() if not math.isnan(v)), default=ceiling)
+    top = max(highest, 5.0) * (1.2 if crowded else 1.13)
     for k, values in enumerate(chunks):
         learned = k < over
         shown = np.minimum(values, ceiling)
-        width = 0.86 / max(1, len(shown))
-        x = k + 0.57 + width * (np.arange(len(shown)) + 0.5)
+        width = min(0.25, 0.86 / max(1, len(shown)))
+        x = k + 1 + width * (np.arange(len(shown)) - (len(shown) - 1) / 2)
         gap = 0.88 if len(shown) * count <= 250 else 1.0
         shown, x = shown[~np.isnan(shown)], x[~np.isnan(shown)]
         if not shown.size:
@@ -211,12 +220,14 @@ def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
         if learned:
             mean = _mean(values)
             at = min(mean, ceiling)
-            for line, thick in (("white", 4.2), (INK, 1.8)):
+            for line, thick in (("white", 3.6), (INK, 1.8)):
                 axes.plot([k + 0.57, k + 1.43], [at, at], color=line, linewidth=thick, solid_capstyle="butt",
                           gid="mean" if line == INK else None)  # fmt: skip
+            if k % (1 + count // 100):
+                continue
             axes.annotate(
                 decibels(mean, 1),
-                (k + 1, max(float(shown.max()), at)),
+                (k + 1, max(float(shown.max()), at, 0.0)),
                 (0, 4),
                 textcoords="offset points",
                 ha="center",
@@ -224,14 +235,18 @@ def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
                 rotation=90 if crowded else 0,
                 fontsize=8 if crowded else 10,
                 color=INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
             )
     axes.set(xlim=(0.45, count + 0.55), ylim=(0, top))
-    axes.set_xticks(range(1, count + 1) if count <= 30 else _numbers(count, 20))
+    axes.set_xticks(_numbers(count, 30))
     clean(axes)
     axes.set_xlabel("chunk of the test views, in the order learned", fontsize=10)
     axes.set_ylabel("PSNR of each test view (dB)", fontsize=10)
     axes.set_title(_learned_text(chunks, over), loc="left", fontsize=10, color=INK)
-    axes.set_title("line and figure: mean of a chunk; pale: not learned yet", loc="right", fontsize=9, color=GREY)
+    legend = "line and number: mean of a chunk"
+    if any(len(values) for values in chunks[max(over, 0) :]):
+        legend += "; pale: not learned yet"
+    axes.set_title(legend, loc="right", fontsize=9, color=GREY)
     set_title(figure, title)
     return figure
 
@@ -244,7 +259,7 @@ def _evolution(truth: np.ndarray, images: Sequence[tuple[int, np.ndarray, float 
     height, width = truth.shape[:2]
     side = 2.0 if columns > 3 else 2.6
     across, down = (side, side * height / width) if width >= height else (side * width / height, side)
-    figure = new_figure(max(columns * (max(across, 1.75) + 0.06) + 0.1, 4.2), rows * (down + 0.32) + 0.5)
+    figure = new_figure(max(columns * (max(across, 1.75) + 0.06) + 0.1, 4.2), rows * (down + 0.25) + 0.42)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.02)  # pyright: ignore
     grid = np.asarray(figure.subplots(rows, columns, squeeze=False))
     for axes in grid.flat[len(shown) :]:
@@ -259,8 +274,9 @@ def _evolution(truth: np.ndarray, images: Sequence[tuple[int, np.ndarray, float 
 
 
 def _after(chunks: int, score: float | None) -> str:
-    known = score is not None and not math.isnan(score)
-    return f"after chunk {chunks}: {decibels(score, 1)} dB" if known else f"after chunk {chunks}"
+    if score is None or math.isnan(score):
+        return f"after chunk {chunks}"
+    return f"after chunk {chunks}: {decibels(score, 1)} dB"
 
 
 # Animations
@@ -326,6 +342,7 @@ class _Sheet:
         """Writes a text and returns where it ends, at the right."""
         font = _font(size)
         box = self.draw.textbbox((x, y), text, font=font, anchor=anchor)
+        self.draw.rectangle((box[0] - 2, box[1], box[2] + 2, box[3]), fill="white")  # no grid line goes through it
         self.draw.text((x, y), text, fill=colour, font=font, anchor=anchor)
         self.texts.append((text, box))
         return box[2]
@@ -333,14 +350,17 @@ class _Sheet:
     def head(self, title: str, right: str) -> None:
         """The title, as large as there is room, and at the right what is counted."""
         end = self.image.width - _RIGHT
-        room = end - _font(17).getlength(right) - 24 - 10
-        size = 17
-        while size > 11 and _font(size).getlength(title) > room:
-            size -= 1
-        while len(title) > 1 and _font(size).getlength(title) > room:
-            title = title.rstrip("…")[:-1] + "…"
-        self.text(10, 18, title, size)
+        self.fitted(10, 18, title, 17, end - 24 - _font(17).getlength(right))
         self.text(end, 18, right, 17, anchor="rm")
+
+    def fitted(self, x: float, y: float, text: str, size: int, right: float) -> float:
+        """Writes a text that ends before `right`: smaller if need be, and then cut. Returns where it ends."""
+        least = size - 4
+        while size > least and x + _font(size).getlength(text) > right:
+            size -= 1
+        while len(text) > 1 and x + _font(size).getlength(text) > right:
+            text = text.removesuffix("…")[:-1] + "…"
+        return self.text(x, y, text, size)
 
     def scale(self, left: int, right: int, top: int, bottom: int, ceiling: float) -> None:
         """Grid lines of whole decibels with their figures, and the ground line."""
@@ -391,9 +411,10 @@ def _frames_page(
         values = row[1] if row else np.empty(0)
         mean = _mean(values)
         text = "nothing seen" if math.isnan(mean) else f"mean of the frames seen: {_plain(mean)} dB"
+        room = _LEFT + plot - _font(14).getlength(text) - 24 - (190 if i == 0 else 0)
         sheet.text(_LEFT + plot, top - 15, text, 14, anchor="rm")
         sheet.draw.rectangle((_LEFT, top - 21, _LEFT + 11, top - 10), fill=colour_of(i))
-        end = sheet.text(_LEFT + 18, top - 15, name, 14)
+        end = sheet.fitted(_LEFT + 18, top - 15, name, 14, room)
         if i == 0:
             sheet.draw.rectangle((end + 18, top - 21, end + 29, top - 10), fill=INK)
             sheet.text(end + 36, top - 15, "chunk learned last", 14, GREY)
@@ -405,7 +426,7 @@ def _frames_page(
                 x1 -= 1
                 spare = max(0, x1 - x0 + 1 - _WIDEST_BAR)
                 x0, x1 = x0 + spare // 2, x1 - (spare + 1) // 2
-            colour = INK if edges[c + 1] > new else _tint(colour_of(i), 0.25)
+            colour = INK if edges[c + 1] > new else colour_of(i)
             sheet.bar(x0, x1, round(high * float(means[c]) / ceiling), bottom, colour)
     for number in _numbers(frames, 10):
         sheet.text(_LEFT + plot * (number - 0.5) / frames, bottom + 11, f"{number:,}", 12, GREY, "mm")
@@ -423,15 +444,15 @@ def _chunk_pages(rows: Sequence[tuple[int, Chunks]], title: str) -> list[_Sheet]
 
 def _chunk_page(over: int, chunks: Sequence[np.ndarray], count: int, ceiling: float, title: str) -> _Sheet:
     """One page: header; per chunk its bars with their mean; chunk numbers below."""
-    slot = max(14, _PLOT // count)
-    plot, high, over_bars = slot * count, 230, 20
+    slot = max(6, _PLOT // count)
+    plot, high, over_bars = slot * count, 230, 10
     top = _HEADER + _NAME + over_bars
     bottom = top + high
     sheet = _Sheet(_LEFT + plot + _RIGHT, bottom + _FOOT)
     sheet.head(title, f"{over} of {count} chunks learned")
     sheet.text(_LEFT, _HEADER + 8, _learned_text(chunks, over).replace("∞", "inf"), 14)
     sheet.scale(_LEFT, _LEFT + plot - 1, top, bottom, ceiling)
-    apart = 1 if slot >= 34 else 2 if slot >= 17 else 3
+    apart = -(-34 // slot)
     for k, values in enumerate(chunks):
         left = _LEFT + k * slot + max(1, slot // 20)
         width = slot - 2 * max(1, slot // 20)
@@ -445,19 +466,23 @@ def _chunk_page(over: int, chunks: Sequence[np.ndarray], count: int, ceiling: fl
             x0, x1 = x0 + spare // 2, x1 - (spare + 1) // 2
             sheet.bar(x0, x1, round(high * float(means[c]) / ceiling), bottom, _chunk_colour(k, count, learned))
         mean = _mean(values)
+        if math.isnan(mean) and slot >= 34:
+            sheet.text(left + width / 2, bottom - 10, "none", 12, GREY, "mm")
         if learned and not math.isnan(mean):
             y = bottom - round(high * max(0.0, min(mean, ceiling)) / ceiling)
             sheet.draw.rectangle((left, y - 2, left + width - 1, y + 2), fill="white")
             sheet.draw.rectangle((left, y - 1, left + width - 1, y + 1), fill=INK)
-            highest = max(float(np.nanmax(means)), min(mean, ceiling))
             if k % apart == 0:
+                # Where a figure is wider than its bars it goes above those beside it, too.
+                beside = chunks[max(0, k - apart + 1) : k + apart]
+                highest = max(0.0, *(min(v, ceiling) for near in beside for v in near.tolist() if not math.isnan(v)))
                 sheet.text(left + width / 2, bottom - round(high * highest / ceiling) - 10, _plain(mean), 13,
                            anchor="mm")  # fmt: skip
     for number in range(1, count + 1):
         if (number - 1) % apart == 0:
             sheet.text(_LEFT + (number - 0.5) * slot, bottom + 11, str(number), 12, GREY, "mm")
-    sheet.text(_LEFT + plot / 2, bottom + 31, "chunk of the test views (bars: PSNR; line: mean; pale: not learned yet)", 13,
-               GREY, "mm")  # fmt: skip
+    below = "chunk of the test views (bars: PSNR, line: mean, pale: not learned yet)"
+    sheet.text(_LEFT + plot / 2, bottom + 31, below, 13, GREY, "mm")
     return sheet
 
 
@@ -504,13 +529,16 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _colour_span(values: Iterable[float]) -> tuple[tuple[float, float], str]:
-    """Ends of the colour scale, without the outermost hundredths, and where something lies beyond them."""
+    """Ends of the colour scale, without what is far off, and where something lies beyond them."""
     finite = np.array([value for value in values if math.isfinite(value)])
     if not finite.size:
         return (0.0, 1.0), "neither"
-    low, high = finite_range(np.percentile(finite, (1.0, 99.0)).tolist())
+    # A few frames far off would take the colours from all others.
+    near, far = np.percentile(finite, (1.0, 99.0))
+    low, high = max(finite.min(), near - 2.0), min(finite.max(), far + 2.0)
+    low = min(low, high - LEAST_SPAN)
     below, above = bool((finite < low).any()), bool((finite > high).any())
-    return (low, high), "both" if below and above else "min" if below else "max" if above else "neither"
+    return (float(low), float(high)), "both" if below and above else "min" if below else "max" if above else "neither"
 
 
 def _ceiling(values: Iterable[float]) -> float:
@@ -546,17 +574,12 @@ def _tint(colour: str, white: float) -> str:
     return "#" + "".join(f"{round(c + (255 - c) * white):02x}" for c in channels)
 
 
-def _numbers(count: int, most: int) -> list[int]:
-    """Numbers to write below `count` things: the first, and at most about `most` round ones."""
+def _numbers(count: int, most: int, *, first: bool = True) -> list[int]:
+    """Numbers to write beside `count` things: at most about `most` round ones, and the first if wanted."""
     step = next(s for s in (m * 10**e for e in range(12) for m in (1, 2, 5)) if count / s <= most)
-    return sorted({1, *range(step, count + 1, step)})
-
-
-def _whole_ticks(axes: Axes, which: str, most: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(MaxNLocator(most, integer=True))
+    if first and step == 2:
+        return list(range(1, count + 1, 2))
+    return sorted({*([1] if first else []), *range(step, count + 1, step)})
 
 
 @functools.cache

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import functools
 import math
+import multiprocessing
+import os
+import signal
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from nerfcl.errors import NerfclError
+from nerfcl.files import written_aside
 from nerfcl.scenes.bricks import Brick, Part, Prism, Tube, Turned
 from nerfcl.scenes.truck import MODEL_CENTRE, PALETTE, STUD_LENGTH, build_truck
 
@@ -23,7 +31,9 @@ FloatArray = NDArray[np.float64]
 
 CAMERA_DISTANCE = 4.03
 CAMERA_ANGLE_X = 0.6911112070083618  # radians, the horizontal field of view of NeRF-synthetic
-ELEVATION_RANGE = (5.0, 85.0)  # degrees
+ELEVATION_RANGE = (5.0, 85.0)  # degrees, of random cameras
+SPIRAL_TURNS = 2.5
+SPIRAL_ELEVATIONS = (10.0, 70.0)  # degrees, of the first and the last frame
 
 SEAM = 0.015  # studs taken off each face, so that neighbouring bricks stay apart
 BEVEL = 0.05
@@ -243,6 +253,19 @@ def hemisphere_cameras(count: int, seed: int) -> FloatArray:
     return np.stack([camera_at(CAMERA_DISTANCE * direction) for direction in directions])
 
 
+def spiral_cameras(places: FloatArray, count: int) -> FloatArray:
+    """Cameras, (N, 4, 4), along a trajectory of `count` frames around the origin that rises all the way, facing it.
+
+    `places` (N,) counts frames: 0 is the first one, count - 1 the last one, and 0.5 lies half-way between two.
+    """
+    share = places / (count - 1)
+    azimuth = 2 * np.pi * SPIRAL_TURNS * share
+    elevation = np.radians(np.interp(share, (0, 1), SPIRAL_ELEVATIONS))
+    flat = np.cos(elevation)
+    directions = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], axis=1)
+    return np.stack([camera_at(CAMERA_DISTANCE * direction) for direction in directions])
+
+
 def camera_at(position: FloatArray) -> FloatArray:
     """The (4, 4) matrix of an upright camera at `position` (3,) that looks at the origin."""
     back = position / np.linalg.norm(position)
@@ -257,11 +280,19 @@ def _import_mitsuba() -> Any:
     try:
         import mitsuba  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        from nerfcl.errors import NerfclError
-
-        raise NerfclError("Rendering the built-in scene needs Mitsuba: pip install 'nerfcl[render]'") from error
+        raise NerfclError("rendering the built-in scene needs Mitsuba: pip install 'nerfcl[render]'") from error
     mitsuba.set_variant("scalar_rgb")
+    mitsuba.set_log_level(mitsuba.LogLevel.Error)  # it would warn with each image that it rounds `samples` up
     return mitsuba
+
+
+def mitsuba_version() -> str:
+    """The version of the Mitsuba that renders.
+
+    Raises:
+        NerfclError: it is not installed.
+    """
+    return str(_import_mitsuba().__version__)
 
 
 def _material(kind: str, colour: str) -> dict[str, Any]:
@@ -377,3 +408,43 @@ def encode_film(film: FloatArray) -> NDArray[np.uint8]:
     linear = np.clip(np.divide(film[..., :3], alpha, where=alpha > 0, out=np.zeros_like(film[..., :3])), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255 * np.concatenate([encoded, alpha], axis=2)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to render: the file to write, its camera (4, 4), width and height in pixels, rays a pixel, seed."""
+
+    path: Path
+    world_from_camera: FloatArray
+    size: tuple[int, int]
+    samples: int
+    seed: int
+
+
+def render_to_file(shot: Shot) -> None:
+    """Renders an image and writes it as a PNG, whole or not at all."""
+    pixels = render_view(shot.world_from_camera, *shot.size, samples=shot.samples, seed=shot.seed)
+    write_png(shot.path, Image.fromarray(pixels))
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Writes a whole, optimised PNG or nothing."""
+    with written_aside(path) as aside:
+        image.save(aside, format="PNG", optimize=True)
+
+
+def start_worker() -> None:
+    """Readies a process of a pool: one thread, no end by Ctrl-C but by its parent's wish, and none without a parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import drjit  # pyright: ignore[reportMissingImports]
+
+    drjit.set_thread_count(1)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent was killed; else it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -36,14 +36,7 @@ def strategy_class(name: str) -> type[Strategy]:
     return getattr(import_module(module), attribute)
 
 
-def strategy_name(strategy: Strategy) -> str:
-    """The name under which a strategy's class is known.
-
-    Raises:
-        NerfclError: it is not one of nerfcl's own.
-    """
+def strategy_name(strategy: Strategy) -> str | None:
+    """The name under which a strategy's class is known; None if it is not one of nerfcl's own."""
     home = f"{type(strategy).__module__}:{type(strategy).__qualname__}"
-    for name, place in STRATEGIES.items():
-        if place == home:
-            return name
-    raise NerfclError(f"{home}: is no strategy of nerfcl's own; give it again where it is loaded")
+    return next((name for name, place in STRATEGIES.items() if place == home), None)

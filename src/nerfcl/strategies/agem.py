@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import pixel_rays, stratified_offsets
-from nerfcl.memory import MemorySettings, RayMemory
+from nerfcl.cameras import pixel_offsets, pixel_rays, stratified_offsets
+from nerfcl.errors import NerfclError
+from nerfcl.memory import STREAMING, MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
+from nerfcl.rendering.rendering import Model, Rendering
 from nerfcl.strategies.recollection import recall_by
-from nerfcl.strategies.strategy import Strategy
+from nerfcl.strategies.strategy import Strategy, squared_errors
 from nerfcl.streams import Experience
 
 
@@ -66,17 +67,30 @@ class AGem(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        self._memory_settings()  # refuses what cannot work
+        if self.memory_rays is not None and self.memory_rays < 1:
+            raise NerfclError(f"--memory-rays {self.memory_rays}: must be at least 1")
+        pixel_offsets(self.rays_per_pixel)  # these refuse what cannot work
+        self._memory_settings()
 
     def new_state(self, generator: torch.Generator) -> AGemState:
         return AGemState(RayMemory(self._memory_settings(), generator), generator)
+
+    def begin(self, state: AGemState, experience: Experience, model: Model) -> None:
+        state.memory.open(experience.train)
 
     def batch(self, state: AGemState, new: Pixels) -> Pixels:
         state.batch = len(new)
         return new
 
+    def loss(self, state: AGemState, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
+        if batch.new:
+            state.memory.clock += 1
+            if self.memory_fill in STREAMING:
+                state.memory.offer(batch, squared_errors(rendering.rgb.detach(), batch).cpu())
+        return super().loss(state, rendering, batch)
+
     def after_backward(self, state: AGemState, model: Model) -> None:
-        if not len(state.memory):
+        if not (state.memory.fills and len(state.memory)):
             return
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         present = _take_gradients(parameters)
@@ -91,7 +105,7 @@ class AGem(Strategy):
             parameter.grad = gradient
 
     def figures(self, state: AGemState) -> dict[str, float]:
-        kept = {"frames_kept": float(state.memory.frames)}
+        kept = state.memory.figures()
         return {**kept, "projected_share": state.projected / state.constrained} if state.constrained else kept
 
     def end(self, state: AGemState, experience: Experience, model: Model) -> None:

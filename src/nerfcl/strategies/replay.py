@@ -97,12 +97,7 @@ class Replay(Strategy):
         return super().loss(state, rendering, batch)
 
     def figures(self, state: ReplayState) -> dict[str, float]:
-        memory = state.memory
-        return {
-            "num_replacements": float(memory.replaced),
-            "median_age": memory.median_age,
-            "frames_kept": float(memory.frames),
-        }
+        return state.memory.figures()
 
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
         state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))
