@@ -163,7 +163,7 @@ def test_no_step_raises_the_loss_on_the_past_to_first_order(stream: Stream, buil
             assert abs(float(after @ past)) < 1e-3 * scale
         else:
             assert torch.equal(after, before)
-    assert 0 < projected
+    assert projected > 0
     assert learner.strategy.figures(learner.state)["projected_share"] == projected / 10
     for batch in learner.state.batches:
         assert (len(batch), batch.new) == (128, 0)

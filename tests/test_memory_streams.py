@@ -160,7 +160,9 @@ def batch_of(views: Views, first: int, places: list[int], losses: list[float], p
 
 @pytest.mark.parametrize("fill", STREAMING)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.lists(st.integers(1, 3), min_size=1, max_size=4))
-def test_highest_and_lowest_keep_what_a_naive_twin_keeps(fill: str, seed: int, capacity: int, chunks: list[int]) -> None:
+def test_highest_and_lowest_keep_what_a_naive_twin_keeps(
+    fill: str, seed: int, capacity: int, chunks: list[int]
+) -> None:
     rng, losses, first = np.random.default_rng(seed), distinct(seed), 0
     full, twin = memory(capacity, fill, seed), Twin(capacity, 1.0 if fill == "highest" else -1.0)
     for count in chunks:

@@ -249,29 +249,32 @@ def broken_frames() -> dict[str, Callable[[Any, Any, Any], tuple[Any, Any, Any]]
         "a mirror": lambda i, p, k: (i, p @ mirror, k),
         "zeros": lambda i, p, k: (i, p * 0.0, k),
         "3x4 pose": lambda i, p, k: (i, p[:3], k),
-        "no pose": lambda i, p, k: (i, None, k),
-        "pose of words": lambda i, p, k: (i, "here", k),
+        "no pose": lambda i, _, k: (i, None, k),
+        "pose of words": lambda i, _, k: (i, "here", k),
         "wider": lambda i, p, k: (np.concatenate([i, i], 1), p, k),
         "lower": lambda i, p, k: (i[:8], p, k),
         "empty": lambda i, p, k: (i[:0], p, k),
-        "nothing": lambda i, p, k: (np.zeros((0, 0, 3), np.uint8), p, k),
+        "nothing": lambda _, p, k: (np.zeros((0, 0, 3), np.uint8), p, k),
         "floats": lambda i, p, k: (i.astype(np.float32) / 255.0, p, k),
         "signed": lambda i, p, k: (i.astype(np.int16), p, k),
         "grey": lambda i, p, k: (i[..., 0], p, k),
         "RGBA": lambda i, p, k: (np.concatenate([i, i[..., :1]], -1), p, k),
-        "no image": lambda i, p, k: (None, p, k),
+        "no image": lambda _, p, k: (None, p, k),
         "three intrinsics": lambda i, p, k: (i, p, k[:3]),
         "NaN in the intrinsics": lambda i, p, k: (i, p, put(k, 2, np.nan)),
         "focal length 0": lambda i, p, k: (i, p, put(k, 0, 0.0)),
         "negative focal length": lambda i, p, k: (i, p, put(k, 1, -5.0)),
-        "a matrix": lambda i, p, k: (i, p, np.eye(3)),
+        "a matrix": lambda i, p, _: (i, p, np.eye(3)),
     }
 
 
 def test_refused_frames_change_nothing(scene: Scene, model: GridModel) -> None:
     parts = scene.train.images[0].numpy(), scene.train.poses[0].numpy(), scene.train.intrinsics[0].numpy()
     given = copy.deepcopy(parts)
-    with OnlineLearner(model, STRATEGIES[0], SETTINGS) as learner, OnlineLearner(model, STRATEGIES[0], SETTINGS) as twin:
+    with (
+        OnlineLearner(model, STRATEGIES[0], SETTINGS) as learner,
+        OnlineLearner(model, STRATEGIES[0], SETTINGS) as twin,
+    ):
         for i in range(len(scene.train)):
             assert show(learner, scene.train, range(i, i + 1)).seen == show(twin, scene.train, range(i, i + 1)).seen
             for name, spoil in broken_frames().items():
@@ -607,9 +610,15 @@ def test_closing_frees_who_is_blocked_by_a_full_queue(scene: Scene, model: GridM
 
 
 def test_leaving_by_an_error_does_not_learn_what_waits(scene: Scene, model: GridModel) -> None:
-    with pytest.raises(ZeroDivisionError), OnlineLearner(model, FineTune(), SETTINGS) as learner:
-        show(learner, scene.train, range(1))
-        raise ZeroDivisionError
+    learner = OnlineLearner(model, FineTune(), SETTINGS)
+
+    def fail() -> None:
+        with learner:
+            show(learner, scene.train, range(1))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_time(fail)
     assert learner.status().steps == 0
 
 

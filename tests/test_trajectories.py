@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ring_pose
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import ring_pose
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.scene import Box, Scene, Views
 from nerfcl.trajectories import frames_in_order, make_trajectory
@@ -30,17 +31,6 @@ def scene_of(train: Views, val: Views, test: Views) -> Scene:
 
 def nearest_by_hand(place: tuple[float, ...], others: dict[int, tuple[float, ...]]) -> int:
     return min(others, key=lambda i: math.dist(place, others[i]))
-
-
-def tour_by_hand(places: list[tuple[float, float, float]]) -> list[int]:
-    exact = [tuple(place) for place in torch.tensor(places).double().tolist()]
-    left = dict(enumerate(exact))
-    tour = [0]
-    del left[0]
-    while left:
-        tour.append(nearest_by_hand(exact[tour[-1]], left))
-        del left[tour[-1]]
-    return tour
 
 
 def spiral(count: int, turns: float = 3.0, radius: float = 4.0) -> list[tuple[float, float, float]]:
@@ -68,7 +58,7 @@ def test_nearest_is_a_greedy_tour(places: list[tuple[float, float, float]]) -> N
     assert order[0] == 0
     assert sorted(order) == list(range(len(places)))
     exact = torch.tensor(places).double()
-    for at, (here, after) in enumerate(zip(order, order[1:], strict=False)):
+    for at, (here, after) in enumerate(itertools.pairwise(order)):
         step = float((exact[here] - exact[after]).norm())
         shortest = float((exact[order[at + 1 :]] - exact[here]).norm(dim=1).min())
         assert step <= shortest * (1.0 + 1e-5) + 1e-30
@@ -127,11 +117,13 @@ def test_lists_that_cannot_be_are_refused(content: bytes, needles: tuple[str, ..
 
 @pytest.mark.parametrize("order", ["zigzag", "", "."])
 def test_an_order_that_there_is_not_is_refused_by_name(order: str) -> None:
-    with pytest.raises(NerfclError, match="--order.*file, nearest, azimuth"):
+    with pytest.raises(NerfclError, match=r"--order.*file, nearest, azimuth"):
         frames_in_order(views_at(spiral(5)), order)
 
 
-@pytest.mark.parametrize(("count", "chunk", "sizes"), [(7, 2, [2, 2, 2, 1]), (6, 3, [3, 3]), (3, 5, [3]), (3, 1, [1] * 3)])
+@pytest.mark.parametrize(
+    ("count", "chunk", "sizes"), [(7, 2, [2, 2, 2, 1]), (6, 3, [3, 3]), (3, 5, [3]), (3, 1, [1] * 3)]
+)
 def test_chunks_hold_every_frame_once_and_the_last_one_may_be_shorter(count: int, chunk: int, sizes: list[int]) -> None:
     train = views_at(spiral(count))
     stream = make_trajectory(scene_of(train, train, train), "file", chunk)

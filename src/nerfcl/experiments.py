@@ -31,6 +31,7 @@ from nerfcl.runs import (
     parse_row,
     set_up,
     settings_of,
+    tell_of_large_memory,
     train_first,
     train_into,
     write_gif,
@@ -73,6 +74,7 @@ def run(config: Run) -> dict[str, Any]:
     setup = set_up(config)
     strategy = make_strategy(config.strategy, config)
     check(setup.stream, strategy, setup.training)
+    tell_of_large_memory(strategy, setup.stream)
     folder = config.out or Path("outputs") / _as_file_name(parse_row(config.strategy).label)
     results = train_into(folder, config, strategy, setup, compile_kernels())
     print_table(run_table(results["R"], setup.tasks))
@@ -121,6 +123,7 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     strategies = {label: make_strategy(text, config) for label, text in rows_of.items()}
     for strategy in strategies.values():
         check(setup.stream, strategy, setup.training)
+        tell_of_large_memory(strategy, setup.stream)
     claim_folder(config.out, settings_of(config), about(config))
     compilation = compile_kernels()
 

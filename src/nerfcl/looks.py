@@ -83,7 +83,9 @@ def watched_view(stream: Stream) -> tuple[int, int]:
 
 
 def picture_positions(views: Views, count: int = 4) -> tuple[int, ...]:
-    """Positions of a few views spread evenly over all."""
+    """Positions of a few views spread evenly over all; none where there is no view."""
+    if not len(views):
+        return ()
     return tuple(sorted({round((i + 0.5) * len(views) / count - 0.5) for i in range(count)}))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -215,7 +216,7 @@ def train_into(
     """Goes on with a run where its folder says it is, to its end, and writes its reports."""
     claim_folder(folder, settings_of(config), about(config))
     learner = _learner(strategy, config.seed, setup)
-    if first is not None and not _checkpoint(folder, 1).exists():
+    if first is not None and not strategy.watches_steps and not _checkpoint(folder, 1).exists():
         shared = _learner(FineTune(), config.seed, setup)
         resume(shared, load_checkpoint(first), setup.training.optimisation)
         take_over_first(learner, shared, setup.stream)
@@ -223,10 +224,18 @@ def train_into(
     label = parse_row(config.strategy).label
     with _observed(folder, f"{label} · seed {config.seed}", config, learner, setup, compilation) as observers:
         learn(setup.stream, learner, setup.training, observers)
-    results = results_of(learner.history, setup.stream, label, config.seed, setup.training.steps)
+    results = results_of(learner.history, setup.stream, label, config.seed, *setup.length)
     _write_pictures(folder, label, learner.history, setup, from_scratch=strategy.from_scratch)
     write_json(folder / "results.json", results)
     return results
+
+
+def tell_of_large_memory(strategy: Strategy, stream: Stream) -> None:
+    """Says so where a memory has room for more rays than the past will have."""
+    capacity = getattr(strategy, "memory_rays", None)
+    past = sum(len(part.train) * part.train.height * part.train.width for part in stream[:-1])
+    if capacity is not None and past and capacity > past:
+        print(f"--memory-rays {capacity:,}: all tasks but the last have {past:,} rays; all are kept", file=sys.stderr)
 
 
 def _learner(strategy: Strategy, seed: int, setup: Setup) -> Learner:
@@ -310,7 +319,7 @@ def settings_of(config: Training) -> dict[str, Any]:
     """What decides a run's results: all options but where they go."""
     settings = asdict(config)
     del settings["out"]
-    return json.loads(json.dumps(settings))
+    return json.loads(json.dumps(settings, default=str))  # paths
 
 
 def about(config: Training) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.config import Online
+from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
 from nerfcl.learner import History, Learner, StepReport, new_learner
@@ -31,6 +32,8 @@ def set_up_stream(config: Online) -> Setup:
     scene = scene_of(config)
     stream = make_trajectory(scene, config.order, config.chunk_frames, config.frames)
     steps, chunks = config.iters_per_chunk, len(stream)
+    if steps < 1:
+        raise NerfclError(f"--iters-per-chunk {steps}: must be at least 1")
     if parse_row(config.strategy).name == "joint":
         frames = sum(len(chunk.train) for chunk in stream)
         stream = (replace(make_trajectory(scene, config.order, frames, config.frames)[0], name="all frames"),)
@@ -39,11 +42,15 @@ def set_up_stream(config: Online) -> Setup:
     training = replace(
         training,
         steps=steps,
-        frame_every=config.frame_every or max(steps * len(stream) // 64, 1),
-        score_every=config.score_every or max(chunks // 10, 1),
-        seen_every=config.seen_every or max(chunks // 25, 1),
+        frame_every=_given(config.frame_every, steps * len(stream) // 64),
+        score_every=_given(config.score_every, chunks // 10),
+        seen_every=_given(config.seen_every, chunks // 25),
     )
     return Setup(title_of(scene, config), stream, model_of(scene, config), training, device)
+
+
+def _given(interval: int | None, default: int) -> int:
+    return max(default, 1) if interval is None else interval
 
 
 def train_stream(
@@ -68,7 +75,7 @@ def train_stream(
         ):
             learn(setup.stream, learner, setup.training, [bar, board, _Saver(latest, config, setup)])
     history = learner.history
-    results = results_of(history, setup.stream, label, config.seed, setup.training.steps)
+    results = results_of(history, setup.stream, label, config.seed, *setup.length)
     _write_pictures(folder, label, history, setup)
     write_json(folder / "results.json", results)
     return results, history

@@ -10,6 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nerfcl.config import Online
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
@@ -21,6 +23,7 @@ from nerfcl.reports.progress import StreamLine
 from nerfcl.runs import about, check_options, make_strategy, settings_of
 from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
+from nerfcl.strategies.strategy import Strategy
 
 
 def watch(folder: Path, config: Online) -> dict[str, Any]:
@@ -36,20 +39,25 @@ def watch(folder: Path, config: Online) -> dict[str, Any]:
     assert config.watch is not None
     if not config.watch.is_dir():
         raise NerfclError(f"--watch {config.watch}: no such folder; make it before frames are written to it")
+    device, strategy, settings = _set_up(config)
     claim_folder(folder, settings_of(config), about(config))
     source = WatchedFolder(config.watch, config.img_wh)
     latest = folder / "checkpoints" / "latest.pt"
     with _stop_on_signals() as stopped:
         if latest.exists():
-            learner = OnlineLearner.load(latest, device=check_options(config)[0])
+            learner = OnlineLearner.load(latest, device=device)
             learner.autosave = latest
             frames: Iterable[Views] = source.frames(learner.status().seen, stopped.is_set)
         else:
             coming = source.frames(0, stopped.is_set)
             first = list(islice(coming, config.chunk_frames))
-            learner = _new_learner(config, first, latest)
+            model = _model_of(config, first)
+            learner = OnlineLearner(model, strategy, settings, seed=config.seed, device=device, autosave=latest)
             frames = chain(first, coming)
-        observed = _take_in(learner, frames, stopped)
+        try:
+            observed = _take_in(learner, frames, stopped)
+        finally:
+            learner.close()
     scores = _scores(learner, islice(source.frames(0, lambda: False), observed.seen - observed.waiting))
     results = {
         "strategy": config.strategy,
@@ -64,11 +72,27 @@ def watch(folder: Path, config: Online) -> dict[str, Any]:
     return results
 
 
-def _new_learner(config: Online, first: list[Views], autosave: Path) -> OnlineLearner:
-    """A learner for frames like the first ones."""
+def _set_up(config: Online) -> tuple[torch.device, Strategy, OnlineSettings]:
+    """What the options say; refuses what cannot work before anything is written."""
     device, training = check_options(config)
     if config.field != "hashgrid" or config.schedule != "constant":
         raise NerfclError("--watch: takes the grid field and the constant schedule; leave --field and --schedule out")
+    for option in ("chunk_frames", "iters_per_chunk"):
+        if getattr(config, option) < 1:
+            raise NerfclError(f"--{option.replace('_', '-')} {getattr(config, option)}: must be at least 1")
+    settings = OnlineSettings(
+        config.chunk_frames,
+        config.iters_per_chunk,
+        training.rays,
+        training.optimisation.learning_rate,
+        training.optimisation.average,
+        queue_frames=max(OnlineSettings.queue_frames, config.chunk_frames),
+    )
+    return device, make_strategy(config.strategy, config), settings
+
+
+def _model_of(config: Online, first: list[Views]) -> GridModel:
+    """The model for frames like the first ones."""
     if not first:
         raise NerfclError(f"--watch {config.watch}: ended before a frame was completed")
     if config.box is not None:
@@ -78,16 +102,7 @@ def _new_learner(config: Online, first: list[Views], autosave: Path) -> OnlineLe
     else:
         views = Views.concatenate(first)
         box = box_seen_by(views.poses, views.intrinsics, views.width)
-    settings = OnlineSettings(
-        config.chunk_frames,
-        config.iters_per_chunk,
-        training.rays,
-        training.optimisation.learning_rate,
-        training.optimisation.average,
-    )
-    model = GridModel.for_box(box, config.img_wh[0], finest=config.finest, width=config.width)
-    strategy = make_strategy(config.strategy, config)
-    return OnlineLearner(model, strategy, settings, seed=config.seed, device=device, autosave=autosave)
+    return GridModel.for_box(box, config.img_wh[0], finest=config.finest, width=config.width)
 
 
 def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading.Event) -> Observed:
@@ -96,12 +111,9 @@ def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading
         for frame in frames:
             line.show(learner.observe(frame.images[0], frame.poses[0], frame.intrinsics[0]))
         if stopped.is_set():
-            observed = learner.status()
-            learner.close()
-            return observed
+            return learner.status()
         observed = learner.finish()
         line.show(observed)
-    learner.close()
     return observed
 
 

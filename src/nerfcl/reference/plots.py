@@ -40,12 +40,12 @@ class Kind:
 
 
 def _round_above(value: float) -> float:
-    """The next of ..., 0.01, 0.02, 0.05, 0.1, ...: at least 0.01."""
-    return next(m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5) if m * 10.0**e >= value)
+    """The next of 0.001, 0.002, 0.005, 0.01, ..."""
+    return next(m * 10.0**e for e in range(-3, 4) for m in (1, 2, 5) if m * 10.0**e >= value)
 
 
 KINDS = (
-    Kind("loss", "loss (mean squared error)", lambda psnr: 10.0 ** (-psnr / 10.0), _round_above, "{:.4f}".format),
+    Kind("loss", "loss (mean squared error)", lambda psnr: 10.0 ** (-psnr / 10.0), _round_above, "{:.5f}".format),
     Kind("psnr", "PSNR (dB)", float, lambda highest: max(40.0, 10.0 * math.ceil(highest / 10.0)), "{:.2f} dB".format),
 )
 
@@ -89,6 +89,8 @@ class FramePlots:
         return self._folder / f"plot{kind.name}_{over}.png"
 
     def _draw(self, kind: Kind, over: int, psnr: Sequence[float], ceiling: float) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         values = np.array([kind.of(value) for value in psnr])
         numbers = np.arange(1, len(values) + 1)
         new = numbers > (over - 1) * self._chunk_frames
@@ -101,7 +103,7 @@ class FramePlots:
         axes.axhline(min(mean, ceiling), color=COLOURS[1], linewidth=1.3, label="mean of the frames seen")
         axes.set(xlim=(0.4, self._frames + 0.6), ylim=(0.0, ceiling), ylabel=kind.label)
         axes.set_xlabel("frame, in the order seen")
-        axes.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore[reportAttributeAccessIssue]
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
         text = f"after chunk {over} of {self._chunks}: {len(values)} of {self._frames} frames, mean {kind.text(mean)}"
         axes.set_title(text, loc="left", fontsize=10.5, color=GREY)
         clean(axes)

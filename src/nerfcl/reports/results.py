@@ -13,7 +13,9 @@ from nerfcl.reports.tables import ComparisonRow
 from nerfcl.streams import Stream
 
 
-def results_of(history: History, stream: Stream, strategy: str, seed: int, steps: int) -> dict[str, Any]:
+def results_of(
+    history: History, stream: Stream, strategy: str, seed: int, length: int, unit: str = "steps"
+) -> dict[str, Any]:
     """What `results.json` holds of one run.
 
     Args:
@@ -21,13 +23,14 @@ def results_of(history: History, stream: Stream, strategy: str, seed: int, steps
         stream: what was learned.
         strategy: its name.
         seed: of the run.
-        steps: training steps per task.
+        length: how long each task was learned, in `unit`s.
+        unit: "steps" or "epochs".
     """
     return {
         "strategy": strategy,
         "tasks": [experience.name for experience in stream],
         "seed": seed,
-        "steps": steps,
+        unit: length,
         "total_steps": history.steps,
         "seconds": {
             "training": history.training,

@@ -72,6 +72,10 @@ class Replay(Strategy):
         pixel_offsets(self.rays_per_pixel)  # these refuse what cannot work
         self._memory_settings()
 
+    @property
+    def watches_steps(self) -> bool:
+        return self.memory_fill in STREAMING
+
     def new_state(self, generator: torch.Generator) -> ReplayState:
         return ReplayState(RayMemory(self._memory_settings(), generator))
 

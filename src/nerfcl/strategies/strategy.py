@@ -30,6 +30,11 @@ class Strategy:
     needs_boundaries: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False
 
+    @property
+    def watches_steps(self) -> bool:
+        """Whether it takes something from each step, so that another strategy cannot learn its first experience."""
+        return False
+
     def new_state(self, generator: torch.Generator) -> Any:
         """State before the first experience; randomness comes from `generator`, which belongs to the state."""
         return None
