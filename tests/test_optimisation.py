@@ -331,7 +331,7 @@ def values_of(model: Line) -> list[float]:
 def test_a_running_mean_follows_the_recursion(share: float) -> None:
     model = Line()
     mean = ParameterMean(model.parameters(), share)
-    by_hand = values_of(model)
+    by_hand, shown = values_of(model), mean.applied_to(model)
     for step in range(1, 203):
         model.move(step)
         mean.follow(model)
