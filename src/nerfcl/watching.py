@@ -25,6 +25,12 @@ from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
 from nerfcl.strategies.strategy import Strategy
 
+# Options of `nerfcl online` that an `OnlineLearner` of a grid field has no use for.
+_NOT_TAKEN = (
+    "data", "spheric_poses", "rays_per_pixel", "pixel_center", "field", "optimiser", "momentum", "weight_decay",
+    "schedule", "order", "frames", "score_every", "seen_every", "frame_every",
+)  # fmt: skip
+
 
 def watch(folder: Path, config: Online) -> dict[str, Any]:
     """Takes in frames until the marker file or a signal; goes on where a killed one stood.
@@ -75,8 +81,13 @@ def watch(folder: Path, config: Online) -> dict[str, Any]:
 def _set_up(config: Online) -> tuple[torch.device, Strategy, OnlineSettings]:
     """What the options say; refuses what cannot work before anything is written."""
     device, training = check_options(config)
-    if config.field != "hashgrid" or config.schedule != "constant":
-        raise NerfclError("--watch: takes the grid field and the constant schedule; leave --field and --schedule out")
+    for option in _NOT_TAKEN:
+        if getattr(config, option) != getattr(Online, option):
+            raise NerfclError(f"--{option.replace('_', '-')}: has no meaning with --watch; leave it out")
+    if config.box is not None and not config.box[3] > 0.0:
+        raise NerfclError(
+            f"--box {' '.join(map(str, config.box))}: the last number is the cube's edge and must be above 0"
+        )
     for option in ("chunk_frames", "iters_per_chunk"):
         if getattr(config, option) < 1:
             raise NerfclError(f"--{option.replace('_', '-')} {getattr(config, option)}: must be at least 1")
