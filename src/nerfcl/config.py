@@ -165,7 +165,7 @@ class Online(Training):
     evaluate_views: int = 1
     """Validation views of each chunk that these look at."""
     score_every: int | None = None
-    """Chunks between evaluations on all test views; by default a tenth of the stream."""
+    """Chunks between evaluations on all test views; by default a fifth of the stream."""
     seen_every: int | None = None
     """Chunks between evaluations on all frames seen so far; by default a twenty-fifth of the stream."""
     frame_every: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]

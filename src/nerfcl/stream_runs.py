@@ -43,7 +43,7 @@ def set_up_stream(config: Online) -> Setup:
         training,
         steps=steps,
         frame_every=_given(config.frame_every, steps * len(stream) // 64),
-        score_every=_given(config.score_every, chunks // 10),
+        score_every=_given(config.score_every, chunks // 5),
         seen_every=_given(config.seen_every, chunks // 25),
     )
     return Setup(title_of(scene, config), stream, model_of(scene, config), training, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ class TensorBoardWriter:
 
     Tags are train/loss, train/psnr, train/replay_loss, train/distill_loss, lr, train/samples_per_ray,
     train/rays_per_second, val/psnr_TASK, test/psnr_TASK and the image watched_view; the global step is the training
-    step.
+    step. Figures of the strategy's state have their own names.
 
     Args:
         folder: of the event files; made where it is missing.
@@ -63,6 +64,8 @@ class TensorBoardWriter:
         for name, value in (report.losses or {}).items():
             if name in _PARTS:
                 write(_PARTS[name], value, step)
+        for name, value in report.figures.items():
+            write(name, value, step)
         write("lr", report.learning_rate, step)
         write("train/samples_per_ray", report.samples / report.rays, step)
         if self._since is not None and report.seconds > self._since:
@@ -75,14 +78,19 @@ class TensorBoardWriter:
         present = max(looks[-1][0] for looks in (history.curve, history.frames) if looks)
         if history.curve and history.curve[-1][0] == present:
             for tag, value in zip(self._tags, history.curve[-1][1], strict=True):
+                if math.isnan(value):
+                    continue
                 self._writer.add_scalar(f"val/{tag}", value, history.steps)
         if history.frames and history.frames[-1][0] == present and (len(history.frames) - 1) % IMAGE_EVERY == 0:
             self._writer.add_image("watched_view", history.frames[-1][1], history.steps, dataformats="HWC")
 
     def finished(self, learner: Learner) -> None:
         """After an experience was learned and scored."""
-        for tag, value in zip(self._tags, learner.history.R[-1], strict=True):
-            self._writer.add_scalar(f"test/{tag}", value, learner.history.steps)
+        history = learner.history
+        if history.scored and history.scored[-1] == learner.done:
+            for tag, value in zip(self._tags, history.R[-1], strict=True):
+                if not math.isnan(value):
+                    self._writer.add_scalar(f"test/{tag}", value, history.steps)
         self._writer.flush()
 
     def close(self) -> None:
