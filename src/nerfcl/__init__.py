@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from nerfcl.evaluation import evaluate
     from nerfcl.learner import History, Learner, TrainingSettings, new_learner
     from nerfcl.models import GridModel, NerfModel, model_for
+    from nerfcl.online import OnlineLearner, OnlineSettings
     from nerfcl.rendering.rendering import render_image
     from nerfcl.scenes import load_scene
+    from nerfcl.strategies.agem import AGem
     from nerfcl.strategies.finetune import FineTune
     from nerfcl.strategies.joint import Joint
     from nerfcl.strategies.replay import Replay, ReplayAll
+    from nerfcl.strategies.soft_targets import SoftTargetRegularization
     from nerfcl.strategies.strategy import Strategy
     from nerfcl.streams import Experience, make_stream
     from nerfcl.training import learn
@@ -39,9 +42,13 @@ _HOMES = {
     "GridModel": "models",
     "NerfModel": "models",
     "model_for": "models",
+    "OnlineLearner": "online",
+    "OnlineSettings": "online",
     "render_image": "rendering.rendering",
     "load_scene": "scenes",
+    "AGem": "strategies.agem",
     "FineTune": "strategies.finetune",
+    "SoftTargetRegularization": "strategies.soft_targets",
     "Joint": "strategies.joint",
     "Replay": "strategies.replay",
     "ReplayAll": "strategies.replay",
@@ -56,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AGem",
     "Experience",
     "FineTune",
     "GridModel",
@@ -64,8 +72,11 @@ __all__ = [
     "Learner",
     "NerfModel",
     "NerfclError",
+    "OnlineLearner",
+    "OnlineSettings",
     "Replay",
     "ReplayAll",
+    "SoftTargetRegularization",
     "Strategy",
     "TrainingSettings",
     "evaluate",
