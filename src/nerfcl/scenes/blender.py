@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from nerfcl.cameras import focal_from_angle
 from nerfcl.errors import NerfclError
+from nerfcl.scenes.images import open_image, read_image
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene, Views, box_seen_by
 from nerfcl.tracking import Track, untracked
 
@@ -53,7 +53,7 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Tra
         raise NerfclError(
             f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
         )
-    images = np.stack([_read_on_white(file, original, size) for file in track(files, f"loading {split} views")])
+    images = np.stack([read_image(file, original, size, _WHITE) for file in track(files, f"loading {split} views")])
     height, width = images.shape[1:3]
     focal = focal_from_angle(angle, width)
     aspect = (original[0] / original[1]) / (width / height)  # resizing may stretch: fy / fx
@@ -108,33 +108,3 @@ def _image_file(root: Path, path: Path, index: int, frame: Any) -> Path:
         raise NerfclError(f"{path}: frame {index} has no usable 'file_path'; add it or remove the frame")
     file = root / name
     return file if file.suffix.lower() in _IMAGE_SUFFIXES else file.with_name(file.name + ".png")
-
-
-def open_image(file: Path) -> Image.Image:
-    """Opens an image; errors name the file."""
-    try:
-        return Image.open(file)
-    except FileNotFoundError:
-        raise NerfclError(f"{file}: no such image; restore it or remove its frame from the json") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise NerfclError(f"{file}: is not a readable image ({error}); restore it from its source") from None
-
-
-def _read_on_white(file: Path, original: tuple[int, int], size: tuple[int, int] | None) -> np.ndarray:
-    with open_image(file) as image:
-        if image.size != original:
-            raise NerfclError(
-                f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
-                "all images of a scene must have one size"
-            )
-        if image.mode.startswith(("I", "F")):
-            raise NerfclError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
-        try:
-            rgba = image.convert("RGBA")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise NerfclError(f"{file}: is damaged or truncated ({error}); restore it from its source") from None
-    if size is not None and rgba.size != size:
-        rgba = rgba.resize(size, Image.Resampling.LANCZOS)
-    pixels = np.asarray(rgba, dtype=np.float32) / 255.0  # (H, W, 4)
-    colour, alpha = pixels[..., :3], pixels[..., 3:]
-    return np.round((colour * alpha + (1.0 - alpha)) * 255.0).astype(np.uint8)

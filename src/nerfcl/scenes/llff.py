@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from nerfcl.cameras import pixel_rays
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.blender import open_image
+from nerfcl.scenes.images import open_image, read_image
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views, box_seen_by
 from nerfcl.tracking import Track, untracked
 
@@ -49,7 +48,7 @@ def load_llff(
     world = upright_pose(poses) if spheric_poses else average_pose(poses)
     poses = np.linalg.inv(world) @ poses
     poses[:, :3, 3] *= _NEAREST / rows[:, 15].min()
-    images = np.stack([_read_on_black(file, original, size) for file in track(files, "loading images")])
+    images = np.stack([read_image(file, original, size, _BLACK) for file in track(files, "loading images")])
     views = Views(
         torch.from_numpy(images),
         torch.from_numpy(poses.astype(np.float32)),
@@ -208,23 +207,3 @@ def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> 
             f"{width:.0f}x{height:.0f}; restore the images that the poses were computed from"
         )
     return files, original
-
-
-def _read_on_black(file: Path, original: tuple[int, int], size: tuple[int, int] | None) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    with open_image(file) as image:
-        if image.size != original:
-            raise NerfclError(
-                f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
-                "all images of a folder must have one size"
-            )
-        if image.mode.startswith(("I", "F")):
-            raise NerfclError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
-        try:
-            rgba = image.convert("RGBA")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise NerfclError(f"{file}: is damaged or truncated ({error}); restore it from its source") from None
-    if size is not None and rgba.size != size:
-        rgba = rgba.resize(size, Image.Resampling.LANCZOS)
-    black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-    return np.asarray(Image.alpha_composite(black, rgba).convert("RGB"))

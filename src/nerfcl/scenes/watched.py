@@ -15,6 +15,7 @@ from PIL import Image
 from nerfcl.cameras import focal_from_angle
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.blender import read_pose
+from nerfcl.scenes.images import on_background
 from nerfcl.scenes.scene import Views
 
 MARKER = "done"
@@ -89,11 +90,7 @@ class WatchedFolder:
 
     def _views(self, rgba: Image.Image, pose: np.ndarray, angle: float, name: str) -> Views:
         aspect = (rgba.width / rgba.height) / (self.size[0] / self.size[1])
-        if rgba.size != self.size:
-            rgba = rgba.resize(self.size, Image.Resampling.LANCZOS)
-        pixels = np.asarray(rgba, dtype=np.float32) / 255.0
-        colours = pixels[..., :3] * pixels[..., 3:] + (1.0 - pixels[..., 3:])
         focal = focal_from_angle(angle, self.size[0])
         intrinsics = torch.tensor([[focal, focal * aspect, self.size[0] / 2, self.size[1] / 2]])
-        images = torch.from_numpy(np.round(colours * 255.0).astype(np.uint8))[None]
+        images = torch.from_numpy(on_background(rgba, self.size, (1.0, 1.0, 1.0)))[None]
         return Views(images, torch.from_numpy(pose)[None], intrinsics, (name,))

@@ -1,0 +1,71 @@
+"""Image files -> arrays on a background; errors name the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nerfcl.errors import NerfclError
+
+Colour = tuple[float, float, float]
+
+
+def open_image(file: Path) -> Image.Image:
+    """Opens an image.
+
+    Raises:
+        NerfclError: it is missing or no image.
+    """
+    try:
+        return Image.open(file)
+    except FileNotFoundError:
+        raise NerfclError(f"{file}: no such image; restore it or remove its frame from the json") from None
+    except (OSError, Image.DecompressionBombError) as error:
+        raise NerfclError(f"{file}: is not a readable image ({error}); restore it from its source") from None
+
+
+def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | None, background: Colour) -> np.ndarray:
+    """Reads an image, resized and composited.
+
+    Args:
+        file: an 8-bit image, with or without alpha.
+        original: (width, height) that it must have, as the scene's first image.
+        size: (width, height) to resize to (LANCZOS); None keeps its size.
+        background: see `on_background`.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        NerfclError: the image is missing, damaged, of another size or of more than 8 bits.
+    """
+    with open_image(file) as image:
+        if image.size != original:
+            raise NerfclError(
+                f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
+                "all images of a scene must have one size"
+            )
+        if image.mode.startswith(("I", "F")):
+            raise NerfclError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+        try:
+            rgba = image.convert("RGBA")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise NerfclError(f"{file}: is damaged or truncated ({error}); restore it from its source") from None
+    return on_background(rgba, size, background)
+
+
+def on_background(rgba: Image.Image, size: tuple[int, int] | None, background: Colour) -> np.ndarray:
+    """(H, W, 3) uint8 of an RGBA image, resized (LANCZOS) where `size` (width, height) is given, then composited.
+
+    Args:
+        rgba: mode RGBA.
+        size: None keeps its size.
+        background: sRGB in [0, 1].
+    """
+    if size is not None and rgba.size != size:
+        rgba = rgba.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(rgba, dtype=np.float32) / 255.0  # (H, W, 4)
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    return np.round((colour * alpha + (1.0 - alpha) * np.array(background, np.float32)) * 255.0).astype(np.uint8)
