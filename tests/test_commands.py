@@ -395,3 +395,13 @@ def test_epochs_and_schedules_reach_a_run_and_are_told(shared_scene: Path, tmp_p
     # 3 views of 16 x 16 a task, 128 a step: 6 steps an epoch; steps are counted from 1.
     assert [step for step, _ in rates] == [1, 10, 20, 24]
     assert [value for _, value in rates] == pytest.approx([0.5, 0.05, 0.005, 0.005])
+
+
+def test_eval_of_a_stream_renders_with_the_running_mean(shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stream"
+    options = ["--data", str(shared_scene), "--img-wh", "16", "16", "--finest", "16", "--rays", "64"]
+    options += ["--order", "file", "--iters-per-chunk", "6", "--average", "0.5", "--out", str(out)]
+    assert main(["online", *options]) == 0
+    assert main(["eval", str(out / "checkpoints/latest.pt"), "--view", "all", "--out", str(tmp_path / "eval")]) == 0
+    results, scores = (json.loads(path.read_text()) for path in (out / "results.json", tmp_path / "eval/scores.json"))
+    assert scores["psnr"] == pytest.approx(results["psnr"], abs=1e-6)

@@ -14,7 +14,8 @@ from nerfcl.errors import NerfclError
 from nerfcl.files import written_aside
 from nerfcl.learner import History, Learner
 from nerfcl.models import ModelSettings, settings_from_dict, settings_to_dict
-from nerfcl.optimisation import OptimisationSettings, make_optimiser, mean_of
+from nerfcl.optimisation import OptimisationSettings, ParameterMean, make_optimiser, mean_of
+from nerfcl.rendering.rendering import Model
 from nerfcl.sampling import Passes
 
 _FORMAT = "nerfcl checkpoint 2"
@@ -112,6 +113,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         mean=content.get("mean"),
         **progress,
     )
+
+
+def shown_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Model:
+    """The model that the checkpoint's learner would render views with; see `Learner.shown`."""
+    model = checkpoint.model_settings.build(0, device)
+    model.load_state_dict(checkpoint.model)
+    if checkpoint.mean is None:
+        return model
+    mean = ParameterMean(model.parameters(), 0.0)
+    mean.load_state_dict(checkpoint.mean)
+    return mean.applied_to(model)
 
 
 def resume(learner: Learner, checkpoint: Checkpoint, optimisation: OptimisationSettings) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nerfcl.cameras import pixel_offsets
-from nerfcl.checkpoints import load_checkpoint
+from nerfcl.checkpoints import load_checkpoint, shown_model
 from nerfcl.config import Common, Compare, Evaluate, MakeScene, Online, Run
 from nerfcl.errors import NerfclError
 from nerfcl.evaluation import Scores, evaluate
@@ -180,8 +180,7 @@ def evaluate_checkpoint(config: Evaluate) -> dict[str, Any]:
     views = views.select(select_views(views, config.view))
     if not len(views):
         raise NerfclError(f"--view {config.view}: scene '{scene.name}' has no such {config.split} view")
-    model = checkpoint.model_settings.build(0, device_of(config.device))
-    model.load_state_dict(checkpoint.model)
+    model = shown_model(checkpoint, device_of(config.device))
     per_pixel = trained["rays_per_pixel"] if config.rays_per_pixel is None else config.rays_per_pixel
     pixel_offsets(per_pixel)
     compile_kernels()
