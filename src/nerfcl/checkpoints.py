@@ -51,8 +51,22 @@ class Checkpoint:
     generator: torch.Tensor | None
 
 
-def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_settings: ModelSettings) -> None:
+def save_checkpoint(
+    path: Path,
+    learner: Learner,
+    run: dict[str, Any],
+    model_settings: ModelSettings,
+    *,
+    with_optimiser: bool = True,
+) -> None:
     """Writes a checkpoint aside and renames it, so that there is either all of it or nothing.
+
+    Args:
+        path: the file.
+        learner: what is saved.
+        run: what the run was configured with.
+        model_settings: how to build the model.
+        with_optimiser: whether what comes next needs the optimiser's state; it is larger than all the rest.
 
     Raises:
         NerfclError: the file cannot be written.
@@ -72,7 +86,7 @@ def save_checkpoint(path: Path, learner: Learner, run: dict[str, Any], model_set
         "done": learner.done,
         "at": learner.at,
         "epochs": learner.epochs,
-        "optimiser": None if learner.optimiser is None else learner.optimiser.state_dict(),
+        "optimiser": learner.optimiser.state_dict() if learner.optimiser is not None and with_optimiser else None,
         "mean": None if learner.mean is None else learner.mean.state_dict(),
         "order": learner.order.state_dict() if learner.order is not None and learner.at else None,
         "generator": learner.generator.get_state() if learner.at else None,

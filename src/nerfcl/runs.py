@@ -280,7 +280,9 @@ def _checkpoint(folder: Path, done: int) -> Path:
 
 
 def _save(folder: Path, learner: Learner, config: Run, setup: Setup) -> None:
-    save_checkpoint(_checkpoint(folder, learner.done), learner, settings_of(config), setup.model)
+    path = _checkpoint(folder, learner.done)
+    # The next task begins with an optimiser of its own.
+    save_checkpoint(path, learner, settings_of(config), setup.model, with_optimiser=setup.training.keep_optimiser)
 
 
 def history_in(folder: Path, setup: Setup) -> History:
