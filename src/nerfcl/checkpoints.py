@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def save_checkpoint(
     Raises:
         NerfclError: the file cannot be written.
     """
-    history = asdict(learner.history)
+    history = dict(vars(learner.history))
     history["frames"] = [(where, torch.from_numpy(image)) for where, image in learner.history.frames]
     history["pictures"] = [
         {i: torch.from_numpy(image) for i, image in images.items()} for images in learner.history.pictures
