@@ -443,7 +443,10 @@ def test_tensorboard_events_are_what_was_reported(tmp_path: Path) -> None:
             if step % 2 == 0:
                 writer.looked(history)
         history.R.append([31.25, 12.5])
-        writer.finished(cast(Learner, SimpleNamespace(history=history)))
+        history.scored.append(1)
+        writer.finished(cast(Learner, SimpleNamespace(history=history, done=1)))
+        history.steps = 30
+        writer.finished(cast(Learner, SimpleNamespace(history=history, done=2)))  # not scored again: nothing to write
 
     found = events(tmp_path)
     assert set(found.Tags()["scalars"]) == {
