@@ -22,18 +22,20 @@ def look_if_due(learner: Learner, stream: Stream, settings: TrainingSettings, st
     count = step if announced else history.steps
     curve_due = count % settings.evaluate_every == 0 or last
     frame_due = count % settings.frame_every == 0 or last
+    if not (curve_due or frame_due):
+        return False
+    shown, per_pixel = learner.shown, settings.rays_per_pixel
     if curve_due:
         watched = (_spread_out(experience.val, settings.evaluate_views) for experience in stream)
-        shown, per_pixel = learner.shown, settings.rays_per_pixel
         scores = [evaluate(shown, views, rays_per_pixel=per_pixel, with_ssim=False) for views in watched]
         history.curve.append((where, [score.mean_psnr for score in scores]))
         history.looks.append([score.psnr for score in scores])
     if frame_due:
         experience, view = watched_view(stream)
-        frame = render_uint8(learner.shown, stream[experience].test, view, settings.rays_per_pixel)
+        frame = render_uint8(shown, stream[experience].test, view, per_pixel)
         history.frames.append((where, frame))
     history.evaluation += time.perf_counter() - started
-    return curve_due or frame_due
+    return True
 
 
 def score_if_due(learner: Learner, stream: Stream, settings: TrainingSettings) -> None:
@@ -42,8 +44,14 @@ def score_if_due(learner: Learner, stream: Stream, settings: TrainingSettings) -
     To be called before the experience that was just learned counts as done.
     """
     started = time.perf_counter()
-    history, over, shown = learner.history, learner.done + 1, learner.shown
-    if over % settings.score_every == 0 or over == len(stream):
+    history, over = learner.history, learner.done + 1
+    last = over == len(stream)
+    score_due = over % settings.score_every == 0 or last
+    seen_due = settings.seen_every is not None and (over % settings.seen_every == 0 or last)
+    if not (score_due or seen_due):
+        return
+    shown = learner.shown
+    if score_due:
         watched = watched_view(stream)[0]
         pictures = picture_positions(stream[watched].test)
         scores = [
@@ -60,7 +68,7 @@ def score_if_due(learner: Learner, stream: Stream, settings: TrainingSettings) -
         history.psnr.append([score.psnr for score in scores])
         history.ssim.append([score.ssim for score in scores])
         history.pictures.append(scores[watched].images)
-    if settings.seen_every is not None and (over % settings.seen_every == 0 or over == len(stream)):
+    if seen_due:
         seen = Views.concatenate([experience.train for experience in stream[:over]])
         values = evaluate(shown, seen, rays_per_pixel=settings.rays_per_pixel, with_ssim=False).psnr
         history.seen.append((over, values))

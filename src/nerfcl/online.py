@@ -162,8 +162,7 @@ class OnlineLearner:
             strategy, settings, seed, device: as of the class.
             background: colour behind the cube, sRGB in [0, 1].
         """
-        x, y, z = (middle - 0.5 * side for middle in center)
-        model = GridModel.for_box(Box((x, y, z), side), image_width, background)
+        model = GridModel.for_box(Box.around(center, side), image_width, background)
         return OnlineLearner(model, strategy, settings, seed=seed, device=device)
 
     def observe(self, image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any) -> Observed:

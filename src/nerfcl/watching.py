@@ -107,9 +107,8 @@ def _model_of(config: Online, first: list[Views]) -> GridModel:
     if not first:
         raise NerfclError(f"--watch {config.watch}: ended before a frame was completed")
     if config.box is not None:
-        *center, side = config.box
-        x, y, z = (middle - 0.5 * side for middle in center)
-        box = Box((x, y, z), side)
+        x, y, z, side = config.box
+        box = Box.around((x, y, z), side)
     else:
         views = Views.concatenate(first)
         box = box_seen_by(views.poses, views.intrinsics, views.width)

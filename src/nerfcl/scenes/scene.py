@@ -86,6 +86,12 @@ class Box:
     lower: tuple[float, float, float]
     side: float
 
+    @staticmethod
+    def around(center: tuple[float, float, float], side: float) -> Box:
+        """The cube with this middle and edge length, world units."""
+        x, y, z = (middle - 0.5 * side for middle in center)
+        return Box((x, y, z), side)
+
 
 @dataclass(frozen=True)
 class Ndc:
