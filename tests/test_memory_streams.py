@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -234,6 +235,28 @@ def test_soft_colours_and_streaming_fills_exclude_each_other() -> None:
     for fill in STREAMING:
         with pytest.raises(NerfclError, match=f"--soft-replay: not with --memory-fill {fill}"):
             MemorySettings(5, fill, soft=True)
+
+
+# --- contrast ---
+
+
+def test_contrast_keeps_pixels_in_proportion_to_their_contrast_and_a_few_flat_ones() -> None:
+    # Half of each image is flat, half a chequerboard: neighbourhoods weigh 0 or c, mean c / 2 but for the seam, so that
+    # a flat pixel is kept with 0.025 / (0.025 + 1.025) = 2.4 % of the draws.
+    board = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 200
+    board[:, :16] = 100
+    images = board.byte()[None, :, :, None].repeat(2, 1, 1, 3)
+    views = replace(views_from(0, 2, 32, 32), images=images)
+    flat = kept = 0
+    for seed in range(200):
+        full = memory(100, "contrast", seed)
+        full.fill(views)
+        full.fill(views)
+        assert len(full) == 100
+        columns = full.state_dict()["pixels"] % 32
+        flat += int((columns < 15).sum())
+        kept += len(columns)
+    assert abs(flat / kept - 0.024) < 5 * (0.024 / kept) ** 0.5 + 0.002
 
 
 # --- loss-grid ---

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfcl.metrics import psnr, ssim, to_uint8
+from nerfcl.metrics import local_contrast, psnr, ssim, to_uint8
 
 
 def noise(height: int, width: int, seed: int) -> np.ndarray:
@@ -84,3 +84,15 @@ def test_ssim_of_flat_images_by_hand() -> None:
     a, b, c1 = 100.0, 150.0, (0.01 * 255) ** 2
     value = ssim(np.full((11, 11, 3), 100, np.uint8), np.full((11, 11, 3), 150, np.uint8))
     assert value == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1), abs=1e-9)
+
+
+def test_local_contrast_is_the_deviation_of_a_pixels_neighbourhood() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    padded = np.pad(image / 255.0, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    expected = [
+        [np.sqrt(padded[i : i + 3, j : j + 3].reshape(9, 3).var(0).mean()) for j in range(6)] for i in range(5)
+    ]
+    found = local_contrast(torch.from_numpy(np.stack([image, np.full_like(image, 200)])))
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    assert not found[1].any(), "a flat image has none"
+    assert local_contrast(torch.zeros(2, 1, 1, 3, dtype=torch.uint8)).shape == (2, 1, 1)

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
+from nerfcl.metrics import local_contrast
 from nerfcl.pixels import Pixels
 from nerfcl.sampling import Passes, draw_arriving, draw_by_region, draw_by_weight, draw_from_the_rest
 from nerfcl.scenes.scene import Views
 
-FILLS = ("random", "uniform", "topk", "reservoir", "highest", "lowest", "loss-grid")
+FILLS = ("random", "uniform", "contrast", "topk", "reservoir", "highest", "lowest", "loss-grid")
 STREAMING = ("highest", "lowest")  # filled while an experience is learned, the others when it is over
 GRID_FRAMES, GRID_SIDE, GRID_RAYS = 8, 4, 2048  # of loss-grid: every so many frames, regions along a side, rays a frame
+LEAST_CONTRAST = 0.05  # of contrast: what a flat neighbourhood weighs, as a share of the mean
 DRAWS = ("random", "weighted", "topk")
 
 
@@ -43,7 +45,8 @@ class MemorySettings:
     Attributes:
         capacity: the most rays that are held; None keeps everything.
         fill: which rays are kept. With equal shares for every experience, taken when it is over: "random", "uniform"
-            (every k-th), "topk" (those of highest loss), or "loss-grid" (of every 8th frame 2048 rays, spread over 4x4
+            (every k-th), "contrast" (with probability ∝ the colours' deviation among a pixel's neighbours, plus a
+            little), "topk" (those of highest loss), or "loss-grid" (of every 8th frame 2048 rays, spread over 4x4
             regions in proportion to their mean loss, as the reference project's large experiment). "reservoir" is a
             uniform sample of all rays so far (Vitter 1985), whatever share of each experience that is. While an
             experience is learned: "highest" and "lowest" replace rays of lower (higher) loss by rays just trained on.
@@ -169,7 +172,12 @@ class RayMemory:
                 drawn = draw_by_region(everything.losses.view(-1, *size), GRID_SIDE, GRID_RAYS, self.generator)
                 candidates = candidates[drawn]
                 everything = Recalled(everything.colours[drawn], everything.losses[drawn])
-        chosen = self._make_room(len(candidates), None if everything is None else everything.losses)
+        if self.settings.fill == "contrast":
+            scores = local_contrast(views.images).flatten()
+            scores += LEAST_CONTRAST * scores.mean() + 1e-6
+        else:
+            scores = None if everything is None else everything.losses
+        chosen = self._make_room(len(candidates), scores)
         if everything is not None:
             recalled = Recalled(everything.colours[chosen], everything.losses[chosen])
         elif self.settings.needs_losses or self.settings.soft:
@@ -300,8 +308,8 @@ class RayMemory:
             "born": self._born,
         }
 
-    def _make_room(self, total: int, losses: Tensor | None) -> Tensor:
-        """Lets go what has to go for `total` candidates; which of those are kept."""
+    def _make_room(self, total: int, scores: Tensor | None) -> Tensor:
+        """Lets go what has to go for `total` candidates with these scores; which of those are kept."""
         capacity, offered = self.settings.capacity, self.offered
         self.offered += total
         self.replaced = 0
@@ -314,11 +322,14 @@ class RayMemory:
         staying = min(capacity - arriving, len(self))
         self.replaced = len(self) - staying
         self._keep(self._choose(len(self), staying, self._losses))
-        return self._choose(total, arriving, losses)
+        if self.settings.fill == "contrast":
+            assert scores is not None
+            return draw_by_weight(scores, arriving, self.generator)
+        return self._choose(total, arriving, scores)
 
     def _choose(self, total: int, count: int, losses: Tensor | None) -> Tensor:
         """Which (count,) of `total` rays are kept."""
-        if self.settings.fill in ("random", "reservoir", "loss-grid"):
+        if self.settings.fill in ("random", "contrast", "reservoir", "loss-grid"):
             return torch.randperm(total, generator=self.generator)[:count]
         if self.settings.fill == "uniform":
             return torch.arange(count) * total // max(count, 1)

@@ -1,4 +1,4 @@
-"""Image quality, per image. Pure functions on what would be saved: 8-bit colours."""
+"""Image quality and contrast, per image. Pure functions on what would be saved: 8-bit colours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 _BEST_PSNR = 100.0
 
@@ -42,3 +44,22 @@ def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
         use_sample_covariance=False,
     )
     return float(similarity)
+
+
+def local_contrast(images: Tensor) -> Tensor:
+    """Root mean square contrast of every pixel's 3x3 neighbourhood (Peli 1990), the edge's pixels repeated outwards.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+
+    Returns:
+        (N, H, W) float32 in [0, 0.5]: the deviation of the colours in [0, 1], as a root mean square over channels.
+    """
+    return torch.stack([_contrast(image) for image in images])  # one by one: the sums take many times an image's bytes
+
+
+def _contrast(image: Tensor) -> Tensor:
+    colours = image.permute(2, 0, 1)[None].double() / 255.0  # (1, 3, H, W)
+    padded = functional.pad(colours, (1, 1, 1, 1), mode="replicate")
+    mean, square = (functional.avg_pool2d(values, 3, 1) for values in (padded, padded.square()))
+    return (square - mean.square()).clamp(min=0.0).mean(1)[0].sqrt().float()  # (H, W)
