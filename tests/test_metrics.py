@@ -89,9 +89,7 @@ def test_ssim_of_flat_images_by_hand() -> None:
 def test_local_contrast_is_the_deviation_of_a_pixels_neighbourhood() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     padded = np.pad(image / 255.0, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    expected = [
-        [np.sqrt(padded[i : i + 3, j : j + 3].reshape(9, 3).var(0).mean()) for j in range(6)] for i in range(5)
-    ]
+    expected = [[np.sqrt(padded[i : i + 3, j : j + 3].reshape(9, 3).var(0).mean()) for j in range(6)] for i in range(5)]
     found = local_contrast(torch.from_numpy(np.stack([image, np.full_like(image, 200)])))
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     assert not found[1].any(), "a flat image has none"

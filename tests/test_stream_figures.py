@@ -15,14 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nerfcl.errors import NerfclError
-from nerfcl.reports import streams
-from nerfcl.reports.streams import (
-    chunk_bars_figure,
-    chunk_bars_gif,
-    evolution_figure,
-    frames_figure,
-    frames_gif,
-)
+from nerfcl.reports import stream_animation, streams
+from nerfcl.reports.stream_animation import chunk_bars_gif, frames_gif
+from nerfcl.reports.streams import chunk_bars_figure, evolution_figure, frames_figure, seen_curve_figure
 
 NAMES = ["finetune", "replay", "self-replay", "a-strategy-with-quite-a-long-name"]
 Look = tuple[int, list[float]]
@@ -202,6 +197,40 @@ def test_a_frame_far_off_does_not_take_the_colours_and_small_losses_look_small()
     assert flat.get_clim() == pytest.approx((24.0, 30.0))
 
 
+# Every frame, in one figure
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_a_line_per_strategy_through_the_means_of_what_was_seen(tmp_path: Path, count: int) -> None:
+    looks = {f"strategy {i}": stream(100, 25, 2.0 * i) for i in range(count)} | {"joint": [(1, [33.0] * 100)]}
+    figure = streams._seen_curve(looks, "truck")
+    (axes,) = figure.axes
+    assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines] == [
+        pytest.approx([np.mean(values) for _, values in rows]) for rows in looks.values()
+    ]
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == list(range(4, 101, 4)), "frames, not chunks"
+    assert (axes.lines[-1].get_marker(), np.asarray(axes.lines[-1].get_xdata()).tolist()) == ("o", [100]), (
+        "a single look is a dot"
+    )
+    assert [text.get_text() for text in axes.texts] == list(looks)
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in axes.lines}) == count + 1
+    apart(texts(figure))
+
+    seen_curve_figure(tmp_path / "curve.png", looks, "truck")
+    pixels = shown(tmp_path / "curve.png")
+    assert 1000 < pixels.shape[1] < 1300
+    assert 500 < pixels.shape[0] < 650
+
+
+def test_what_was_not_scored_leaves_no_point() -> None:
+    looks = {"replay": [(1, [30.0, None]), (2, [None, math.nan, None]), (3, [20.0, 30.0, 25.0, None])], "agem": []}
+    figure = streams._seen_curve(cast(Any, looks), "t")
+    line = figure.axes[0].lines[0]
+    assert np.asarray(line.get_xydata()).tolist() == [[2.0, 30.0], [4.0, 25.0]]
+    assert "agem: none" in [text for text, _ in texts(figure)]
+    streams._seen_curve({}, "t").draw_without_rendering()
+
+
 # Every frame, animated
 
 
@@ -237,14 +266,14 @@ def test_thousands_of_frames_keep_to_sixty_pages(tmp_path: Path, frames: int, ch
 def test_no_text_of_a_page_covers_another(count: int, frames: int, chunks: int) -> None:
     title = "a title that is much too long for the line above the bars, so that it has to be cut somewhere " * 2
     looks = {name: rows[:: max(1, chunks // 4)] + rows[-1:] for name, rows in runs(count, frames, chunks).items()}
-    for sheet in streams._frames_pages(looks, frames // chunks, title):
+    for sheet in stream_animation._frames_pages(looks, frames // chunks, title):
         apart(sheet.texts)
         assert all(box[0] >= 0 and box[2] <= sheet.image.width for _, box in sheet.texts)
 
 
 def test_a_page_says_what_was_seen_and_marks_the_new_frames() -> None:
     looks = {"replay": [(1, [30.0, 20.0]), (2, [28.0, 18.0, 30.0, 24.0])], "joint": [(2, [31.0, 31.0, None, 29.0])]}
-    first, second = streams._frames_pages(looks, 2, "truck")
+    first, second = stream_animation._frames_pages(looks, 2, "truck")
     wrote = [[text for text, _ in sheet.texts] for sheet in (first, second)]
     assert "2 frames seen" in wrote[0]
     assert "4 frames seen" in wrote[1]
@@ -257,13 +286,13 @@ def test_a_page_says_what_was_seen_and_marks_the_new_frames() -> None:
         "mean of the frames seen: 30.3 dB",
     ]
     pixels = np.asarray(second.image)
-    top = streams._HEADER + streams._NAME
+    top = stream_animation._HEADER + stream_animation._NAME
     upper = pixels[top : top + 170]
     # Bars of frames 1 and 2 blue, of 3 and 4 black; as high as their PSNR on a scale up to 35 dB.
     for frame, (value, colour) in enumerate([(28, "#0072B2"), (18, "#0072B2"), (30, "#1a1a1a"), (24, "#1a1a1a")]):
-        column = upper[:, streams._LEFT + 200 * frame + 100]
+        column = upper[:, stream_animation._LEFT + 200 * frame + 100]
         assert is_colour(column, colour).sum() == round(170 * value / 35)
-    lower = pixels[top + 206 : top + 206 + 170, streams._LEFT + 500]
+    lower = pixels[top + 206 : top + 206 + 170, stream_animation._LEFT + 500]
     assert not is_colour(lower, "#1a1a1a").any(), "a frame without PSNR has no bar"
 
 
@@ -297,7 +326,9 @@ def test_a_bar_per_test_view_in_the_colour_of_its_chunk(tmp_path: Path, views: i
 @pytest.mark.parametrize(("chunks", "views"), [(1, 1), (2, 3), (18, 5), (19, 5), (100, 2)])
 def test_other_numbers_of_chunks(tmp_path: Path, chunks: int, views: int) -> None:
     apart(texts(streams._chunk_bars(chunk_scores(chunks, views, chunks), chunks, "truck")))
-    for sheet in streams._chunk_pages([(over, chunk_scores(chunks, views, over)) for over in (0, chunks)], "truck"):
+    for sheet in stream_animation._chunk_pages(
+        [(over, chunk_scores(chunks, views, over)) for over in (0, chunks)], "truck"
+    ):
         apart(sheet.texts)
         assert all(box[0] >= 0 and box[2] <= sheet.image.width for _, box in sheet.texts)
 
@@ -306,7 +337,7 @@ def test_scores_below_zero_have_no_bar_but_their_figure() -> None:
     scores = [[-3.0, -1.0], [20.0, -2.0]]
     assert [text.get_text() for text in streams._chunk_bars(scores, 2, "t").axes[0].texts] == ["-2.0", "9.0"]
     apart(texts(streams._chunk_bars(scores, 2, "t")))
-    (sheet,) = streams._chunk_pages([(2, scores)], "t")
+    (sheet,) = stream_animation._chunk_pages([(2, scores)], "t")
     assert {"-2.0", "9.0"} <= {text for text, _ in sheet.texts}
     apart(sheet.texts)
 
@@ -337,7 +368,7 @@ def test_the_chunks_gif_shows_a_page_per_row(tmp_path: Path, views: int) -> None
     assert durations[-1] == 1800
     assert 5000 <= sum(durations) <= 9000
     assert path.stat().st_size < 1_500_000
-    sheets = streams._chunk_pages([(3, chunk_scores(10, views, 3))], "truck, replay")
+    sheets = stream_animation._chunk_pages([(3, chunk_scores(10, views, 3))], "truck, replay")
     wrote = [text for text, _ in sheets[0].texts]
     assert "3 of 10 chunks learned" in wrote
     assert [text for text in wrote if re.fullmatch(r"\d+\.\d", text)] == [
@@ -388,6 +419,7 @@ def test_a_view_without_score_or_pictures(tmp_path: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "frames.png": lambda path: frames_figure(path, runs(2, 4, 2), 2, "t"),
+    "curve.png": lambda path: seen_curve_figure(path, runs(2, 4, 2), "t"),
     "frames.gif": lambda path: frames_gif(path, runs(2, 4, 2), 2, "t"),
     "chunks.png": lambda path: chunk_bars_figure(path, [[30.0], [20.0]], 1, "t"),
     "chunks.gif": lambda path: chunk_bars_gif(path, [(1, [[30.0], [20.0]])], "t"),

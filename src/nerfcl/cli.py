@@ -15,6 +15,7 @@ _Command = (
     Annotated[config.Run, tyro.conf.subcommand("run", prefix_name=False)]
     | Annotated[config.Compare, tyro.conf.subcommand("compare", prefix_name=False)]
     | Annotated[config.Online, tyro.conf.subcommand("online", prefix_name=False)]
+    | Annotated[config.CompareOnline, tyro.conf.subcommand("compare-online", prefix_name=False)]
     | Annotated[config.Evaluate, tyro.conf.subcommand("eval", prefix_name=False)]
     | Annotated[config.MakeScene, tyro.conf.subcommand("make-scene", prefix_name=False)]
 )

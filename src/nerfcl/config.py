@@ -128,8 +128,8 @@ class Run(Common):
 
 
 @dataclass(frozen=True)
-class Compare(Common):
-    """Trains several strategies side by side, on the same first task, and prints one table."""
+class Comparison:
+    """What every comparison is told: all its rows are trained with all its seeds."""
 
     strategies: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Rows of the table: {_STRATEGY_NAMES}. {_ROWS}")] = (
         "finetune",
@@ -138,13 +138,19 @@ class Compare(Common):
     )
     seeds: tuple[int, ...] = (0,)
     """Seeds; several give mean and standard deviation."""
+
+
+@dataclass(frozen=True)
+class Compare(Comparison, Common):
+    """Trains several strategies side by side, on the same first task, and prints one table."""
+
     out: Path = Path("outputs/compare")
     """Folder for results; a comparison that was stopped goes on where it was."""
 
 
 @dataclass(frozen=True)
-class Online(Training):
-    """Learns a stream of frames, a chunk at a time, in bounded memory; nobody says where a task ends."""
+class Streaming(Training):
+    """What every run over a stream of frames is told."""
 
     order: str = "nearest"
     """Order of the frames: file (as they are), nearest (always on to the nearest camera not yet visited), azimuth, or a
@@ -155,7 +161,6 @@ class Online(Training):
     """Frames that are learned together; they are gone afterwards, but for what the strategy keeps."""
     iters_per_chunk: int = 32
     """Training steps for each chunk."""
-    strategy: Annotated[str, tyro.conf.arg(help=f"How the past is used: {_STRATEGY_NAMES}. {_ROWS}")] = "replay"
     schedule: str = "constant"
     """How the learning rate goes; see `nerfcl run`. A stream has no end to fall towards: constant, and --average."""
     average: float = 0.98
@@ -170,6 +175,13 @@ class Online(Training):
     """Chunks between evaluations on all frames seen so far; by default a twenty-fifth of the stream."""
     frame_every: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Steps between frames of the GIF; by default a sixty-fourth of the stream."""
+
+
+@dataclass(frozen=True)
+class Online(Streaming):
+    """Learns a stream of frames, a chunk at a time, in bounded memory; nobody says where a task ends."""
+
+    strategy: Annotated[str, tyro.conf.arg(help=f"How the past is used: {_STRATEGY_NAMES}. {_ROWS}")] = "replay"
     seed: int = 0
     """Seed of everything random."""
     out: Path | None = None
@@ -181,6 +193,14 @@ class Online(Training):
     box: tuple[float, float, float, float] | None = None
     """With --watch: middle (x y z) and edge of the cube that is mapped, world units; by default what the first chunk's
     cameras look at."""
+
+
+@dataclass(frozen=True)
+class CompareOnline(Comparison, Streaming):
+    """Learns one stream with several strategies, and prints one table; joint, with all frames at once, is the bound."""
+
+    out: Path = Path("outputs/compare-online")
+    """Folder for results; a comparison that was stopped or killed goes on from its last finished chunk."""
 
 
 @dataclass(frozen=True)

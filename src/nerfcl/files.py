@@ -1,9 +1,10 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all; and their names."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,3 +48,8 @@ def write_json(path: str | Path, value: object) -> None:
         raise NerfclError(f"{path}: not written, its content is no JSON ({error})") from error
     with written_aside(path) as aside:
         aside.write_text(text + "\n", encoding="utf-8")
+
+
+def as_file_name(text: str) -> str:
+    """A text as a file's name: letters, digits and "_.+-", everything else one "-"."""
+    return re.sub(r"[^\w.+-]+", "-", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ class Setup:
     @property
     def tasks(self) -> list[str]:
         return [experience.name for experience in self.stream]
+
+    @property
+    def frames(self) -> int:
+        """Train views of all tasks together."""
+        return sum(len(experience.train) for experience in self.stream)
 
     @property
     def length(self) -> tuple[int, str]:
@@ -334,7 +340,8 @@ def about(config: Training) -> dict[str, Any]:
         elif value is not None:
             values = value if isinstance(value, tuple) else (value,)
             options += [f"--{flag}", *(shlex.quote(str(v)) for v in values)]
+    command = re.sub(r"\B(?=[A-Z])", "-", type(config).__name__).lower()  # CompareOnline is compare-online
     return {
-        "command": f"nerfcl {type(config).__name__.lower()} {' '.join(options)}",
+        "command": f"nerfcl {command} {' '.join(options)}",
         "versions": {package: version(package) for package in ("nerfcl", "torch", "numpy", "numba")},
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
-from nerfcl.config import Online
+from nerfcl.config import Online, Streaming
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
@@ -15,9 +16,11 @@ from nerfcl.learner import History, Learner, StepReport, new_learner
 from nerfcl.looks import picture_positions, watched_view
 from nerfcl.reports.progress import ProgressBar
 from nerfcl.reports.results import results_of
-from nerfcl.reports.streams import chunk_bars_figure, chunk_bars_gif, evolution_figure, frames_figure, frames_gif
+from nerfcl.reports.stream_animation import chunk_bars_gif, frames_gif
+from nerfcl.reports.streams import chunk_bars_figure, evolution_figure, frames_figure
 from nerfcl.reports.tensorboard import TensorBoardWriter
 from nerfcl.runs import Setup, about, check_options, model_of, parse_row, scene_of, settings_of, title_of
+from nerfcl.scenes import Scene
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.training import learn
 from nerfcl.trajectories import make_trajectory
@@ -26,7 +29,21 @@ from nerfcl.trajectories import make_trajectory
 def set_up_stream(config: Online) -> Setup:
     """Loads the scene, orders its frames, gathers all settings; refuses what cannot work.
 
-    `joint` is not a stream's strategy but its upper bound: all frames at once, for as many steps and rays.
+    Raises:
+        NerfclError: says which option to change.
+    """
+    return set_up_streams(config, [config.strategy])[0]
+
+
+def set_up_streams(config: Streaming, strategies: Sequence[str]) -> list[Setup]:
+    """What `set_up_stream` does for one strategy, for several of one scene.
+
+    Args:
+        config: what they share.
+        strategies: as a comparison's rows.
+
+    Raises:
+        NerfclError: says which option to change.
     """
     device, training = check_options(config)
     scene = scene_of(config)
@@ -34,19 +51,30 @@ def set_up_stream(config: Online) -> Setup:
     steps, chunks = config.iters_per_chunk, len(stream)
     if steps < 1:
         raise NerfclError(f"--iters-per-chunk {steps}: must be at least 1")
-    if parse_row(config.strategy).name == "joint":
-        frames = sum(len(chunk.train) for chunk in stream)
-        stream = (replace(make_trajectory(scene, config.order, frames, config.frames)[0], name="all frames"),)
-        training = replace(training, rays=2 * training.rays)
-        steps *= chunks
     training = replace(
         training,
         steps=steps,
-        frame_every=_given(config.frame_every, steps * len(stream) // 64),
+        frame_every=_given(config.frame_every, steps * chunks // 64),
         score_every=_given(config.score_every, chunks // 5),
         seen_every=_given(config.seen_every, chunks // 25),
     )
-    return Setup(title_of(scene, config), stream, model_of(scene, config), training, device)
+    setup = Setup(title_of(scene, config), stream, model_of(scene, config), training, device)
+    at_once = [has_all_at_once(strategy) for strategy in strategies]
+    bound = _upper_bound(scene, config, setup) if any(at_once) else setup
+    return [bound if whole else setup for whole in at_once]
+
+
+def has_all_at_once(strategy: str) -> bool:
+    """Whether a row's strategy is not one for streams but their upper bound: it learns all frames at once."""
+    return parse_row(strategy).name == "joint"
+
+
+def _upper_bound(scene: Scene, config: Streaming, setup: Setup) -> Setup:
+    """All frames at once, for as many steps and rays: where a strategy replays, half of its rays are old ones."""
+    (everything,) = make_trajectory(scene, config.order, setup.frames, config.frames)
+    steps = setup.training.steps * len(setup.stream)
+    training = replace(setup.training, rays=2 * setup.training.rays, steps=steps)
+    return replace(setup, stream=(replace(everything, name="all frames"),), training=training)
 
 
 def _given(interval: int | None, default: int) -> int:

@@ -78,7 +78,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def _encode(pages: Sequence[Image], colours: int) -> bytes:
-    flat = _flattened(pages, colours)
+    flat = flattened(pages, colours)
     each = round(min(500.0, max(20.0, PLAY_SECONDS * 1000.0 / max(1, len(flat) - 1))) / 10.0) * 10
     durations = [each] * (len(flat) - 1) + [round(HOLD_SECONDS * 1000.0)]
     buffer = io.BytesIO()
@@ -95,7 +95,7 @@ def _encode(pages: Sequence[Image], colours: int) -> bytes:
     return buffer.getvalue()
 
 
-def _flattened(pages: Sequence[Image], colours: int) -> list[Image]:
+def flattened(pages: Sequence[Image], colours: int) -> list[Image]:
     """All pages with one palette, from a sample of them: nothing flickers, and what stays the same costs nothing."""
     from PIL import Image, ImageColor
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nerfcl.forgetting import average, backward_transfer, forgetting
 from nerfcl.learner import History
-from nerfcl.reports.tables import ComparisonRow
+from nerfcl.reports.tables import ComparisonRow, StreamRow
 from nerfcl.streams import Stream
 
 
@@ -68,6 +68,36 @@ def comparison_row(strategy: str, results: Sequence[dict[str, Any]]) -> Comparis
         drop=statistics.fmean(drops),
         drop_std=_deviation(drops),
         seconds=statistics.fmean(result["seconds"]["training"] for result in results),
+        memory_bytes=statistics.fmean(result["memory_bytes"] for result in results),
+    )
+
+
+def stream_row(
+    strategy: str, results: Sequence[dict[str, Any]], frames: int, joint: Sequence[dict[str, Any]] | None = None
+) -> StreamRow:
+    """One strategy's row of a comparison of streams: mean and standard deviation (n - 1) over several seeds.
+
+    Args:
+        strategy: its name.
+        results: of each seed.
+        frames: of the stream.
+        joint: results of the upper bound with the same seeds; None where there is none, or where the row is its own.
+    """
+    finals = [result["psnr"] for result in results]
+    apart = [result["psnr"] - bound["psnr"] for result, bound in zip(results, joint or results, strict=True)]
+    # What was scored but once has nothing to be compared with.
+    followed = all(len(result["R"]) > 1 for result in results)
+    seconds = [result["seconds"]["training"] for result in results]
+    return StreamRow(
+        strategy=strategy,
+        psnr=statistics.fmean(finals),
+        psnr_std=_deviation(finals),
+        to_joint=statistics.fmean(apart) if joint else None,
+        to_joint_std=_deviation(apart) if joint else None,
+        forgetting=statistics.fmean(result["forgetting"] for result in results) if followed else None,
+        backward_transfer=statistics.fmean(result["backward_transfer"] for result in results) if followed else None,
+        frames_per_second=statistics.fmean(frames / each for each in seconds),
+        seconds=statistics.fmean(seconds),
         memory_bytes=statistics.fmean(result["memory_bytes"] for result in results),
     )
 

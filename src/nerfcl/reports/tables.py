@@ -35,6 +35,31 @@ class ComparisonRow(TypedDict):
     memory_bytes: float
 
 
+class StreamRow(TypedDict):
+    """One strategy's figures on a stream of frames.
+
+    Attributes:
+        strategy: its name.
+        psnr, psnr_std: mean PSNR (dB) of all test views at the end, and its standard deviation over seeds.
+        to_joint, to_joint_std: what that is above the upper bound's (dB), seed by seed; None where there is none.
+        forgetting, backward_transfer: in dB; None where nothing was past.
+        frames_per_second: that were learned.
+        seconds: of training.
+        memory_bytes: kept of the past.
+    """
+
+    strategy: str
+    psnr: float
+    psnr_std: float
+    to_joint: float | None
+    to_joint_std: float | None
+    forgetting: float | None
+    backward_transfer: float | None
+    frames_per_second: float
+    seconds: float
+    memory_bytes: float
+
+
 def comparison_table(rows: Sequence[ComparisonRow], tasks: Sequence[str]) -> Table:
     """A row per strategy: PSNR (dB) of every task after the last, change on the first, average, seconds, bytes kept.
 
@@ -53,9 +78,39 @@ def comparison_table(rows: Sequence[ComparisonRow], tasks: Sequence[str]) -> Tab
         table.add_row(
             row["strategy"],
             *finals,
-            _with_std(f"{row['drop']:+.2f}", row["drop_std"], several),
+            _with_std(_signed(row["drop"]), row["drop_std"], several),
             decibels(sum(row["final"]) / len(row["final"])),
-            f"{row['seconds']:.0f}" if row["seconds"] >= 10.0 else f"{row['seconds']:.1f}",
+            _few_digits(row["seconds"]),
+            human_bytes(row["memory_bytes"]),
+        )
+    return table
+
+
+def stream_table(rows: Sequence[StreamRow], joint: str | None = None) -> Table:
+    """A row per strategy on a stream: PSNR (dB) of all test views at the end, what was forgotten, what it cost.
+
+    With several seeds figures are mean ± standard deviation.
+
+    Args:
+        rows: from above.
+        joint: the upper bound's name, where there is one; then a column says how far each strategy is from it.
+    """
+    several = any(row["psnr_std"] > 0.0 or (row["to_joint_std"] or 0.0) > 0.0 for row in rows)
+    title = "PSNR (dB) of all test views at the end of the stream"
+    table = _table(f"{title}: mean ± standard deviation over seeds" if several else title)
+    table.add_column("strategy", overflow="fold")
+    heads = ["PSNR", *([f"minus\n{joint}"] if joint else []), "forgetting", "backward\ntransfer", "frames/s", "seconds"]
+    for head in (*heads, "kept"):
+        table.add_column(head, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["strategy"],
+            _with_std(decibels(row["psnr"]), row["psnr_std"], several),
+            *([_with_std(_signed(row["to_joint"]), row["to_joint_std"], several)] if joint else []),
+            _signed(row["forgetting"]),
+            _signed(row["backward_transfer"]),
+            _few_digits(row["frames_per_second"]),
+            _few_digits(row["seconds"]),
             human_bytes(row["memory_bytes"]),
         )
     return table
@@ -115,5 +170,14 @@ def _table(title: str) -> Table:
     )
 
 
-def _with_std(text: str, std: float, several: bool) -> str:
-    return f"{text} ± {std:.2f}" if several else text
+def _with_std(text: str, std: float | None, several: bool) -> str:
+    return f"{text} ± {std:.2f}" if several and std is not None else text
+
+
+def _signed(value: float | None) -> str:
+    """A difference; nothing where there is none."""
+    return "" if value is None else f"{value:+.2f}"
+
+
+def _few_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 10.0 else f"{value:.1f}"

@@ -1,0 +1,117 @@
+"""Streams of frames: strategies side by side. Writes docs/online.md, or docs/online-large.md with --experiment large.
+
+python benchmarks/online.py [--data PATH] [--seeds 0 1 2] [--runs FOLDER]
+python benchmarks/online.py --experiment large --data SPIRAL [--seeds 0] [--runs FOLDER]
+
+SPIRAL is what `nerfcl make-scene --trajectory spiral --frames 5000 --img-wh 64 64 --out SPIRAL` renders.
+What was stopped goes on where it was when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
+from machine import lego_or_builtin, processor, versions
+
+from nerfcl.comparisons import compare_online
+from nerfcl.config import CompareOnline
+from nerfcl.files import written_aside
+from nerfcl.reports.tables import human_bytes
+
+DOCS = Path(__file__).parents[1] / "docs"
+SMALL = {
+    "finetune": "fine-tuning",
+    "random=replay:memory-fill=random": "replay, 20,480 rays, equal shares",
+    "contrast=replay:memory-fill=contrast": "replay, 20,480 rays where the picture has contrast",
+    "replay-all": "replay, everything kept",
+    "joint": "joint: all frames at once, as many steps and rays",
+}
+LARGE = {
+    "finetune": "no replay",
+    "replay 1M=replay:memory-rays=1024000,memory-fill=loss-grid": "replay, 1,024,000 rays",
+    "replay 2M=replay:memory-rays=2048000,memory-fill=loss-grid": "replay, 2,048,000 rays",
+    "agem 1M=agem:memory-rays=1024000,memory-fill=loss-grid": "A-GEM, 1,024,000 rays",
+    "agem 2M=agem:memory-rays=2048000,memory-fill=loss-grid": "A-GEM, 2,048,000 rays",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", choices=["small", "large"], default="small")
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--seeds", type=int, nargs="+", default=None)
+    parser.add_argument("--iters-per-chunk", type=int, default=None)
+    parser.add_argument("--runs", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    large = options.experiment == "large"
+    if large and options.data is None:
+        parser.error("--experiment large needs --data, a spiral that `nerfcl make-scene` rendered")
+    arms = LARGE if large else SMALL
+    name = "online-large" if large else "online"
+    runs = options.runs or Path("outputs") / name
+    config = CompareOnline(
+        data=options.data or lego_or_builtin(),
+        order="file" if large else "nearest",
+        chunk_frames=_frames_of_a_tenth(options.data) if large else 2,
+        iters_per_chunk=options.iters_per_chunk or (2000 if large else 32),
+        score_every=1 if large else None,
+        seen_every=1 if large else None,
+        strategies=tuple(arms),
+        seeds=tuple(options.seeds or ([0] if large else [0, 1, 2])),
+        out=runs,
+    )
+    compare_online(config)
+    rows = json.loads((runs / "comparison.json").read_text())["rows"]
+    out = options.out or DOCS / f"{name}.md"
+    with written_aside(out) as aside:
+        aside.write_text("\n".join(_page(config, arms, rows, large)), encoding="utf-8")
+    if out.parent == DOCS:
+        for picture in ("frames.png", "frames.gif", "curve.png"):
+            shutil.copy(runs / picture, DOCS / "images" / f"{name}-{picture}")
+    print(f"written: {out}")
+
+
+def _frames_of_a_tenth(data: str) -> int:
+    """Train frames of a tenth of a scene."""
+    return len(json.loads((Path(data) / "transforms_train.json").read_text())["frames"]) // 10
+
+
+def _page(config: CompareOnline, arms: dict[str, str], rows: list[dict[str, Any]], large: bool) -> list[str]:
+    frames = f"chunks of {config.chunk_frames} frames, {config.iters_per_chunk} steps of {config.rays} new rays each"
+    scene = f"{Path(config.data).name} at {config.img_wh[0]}x{config.img_wh[1]}"
+    command = "python benchmarks/online.py" + (" --experiment large --data SPIRAL" if large else "")
+    seeds = ", ".join(map(str, config.seeds))
+    lines = [
+        "# The long stream" if large else "# A stream of frames",
+        "",
+        f"{scene}, order {config.order}, {frames}; seeds {seeds}.",
+        "Where a strategy replays, as many old rays again. PSNR over all test views when the stream has ended,",
+        "rendered with the running mean of the parameters; mean ± standard deviation over seeds.",
+        f"Rebuilt by `{command}`; {processor()}; {versions()}.",
+        "",
+        "| | PSNR, dB | against joint | forgetting, dB | frames a second | kept |",
+        "|---|---|---|---|---|---|",
+    ]
+    for what, row in zip(arms.values(), rows, strict=True):
+        gap = "" if row["to_joint"] is None else _mean(row["to_joint"], row["to_joint_std"], "+")
+        forgetting = "" if row["forgetting"] is None else f"{row['forgetting']:.2f}"
+        lines.append(
+            f"| {what} | {_mean(row['psnr'], row['psnr_std'])} | {gap} | {forgetting} "
+            f"| {row['frames_per_second']:.1f} | {human_bytes(row['memory_bytes'])} |"
+        )
+    name = "online-large" if large else "online"
+    return [*lines, "", f"![PSNR of every frame seen so far](images/{name}-frames.png)", ""]
+
+
+def _mean(mean: float, spread: float, sign: str = "") -> str:
+    return f"{mean:{sign}.2f} ± {spread:.2f}" if spread else f"{mean:{sign}.2f}"
+
+
+if __name__ == "__main__":
+    main()
