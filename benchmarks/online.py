@@ -28,7 +28,8 @@ SMALL = {
     "finetune": "fine-tuning",
     "random=replay:memory-fill=random": "replay, 20,480 rays, equal shares",
     "contrast=replay:memory-fill=contrast": "replay, 20,480 rays where the picture has contrast",
-    "replay-all": "replay, everything kept",
+    "images=replay-images:memory-bytes=245760,past-share=0.75": "replay, 240 KB of losslessly compressed images",
+    "everything=replay-all:past-share=0.875": "replay, everything kept",
     "joint": "joint: all frames at once, as many steps and rays",
 }
 LARGE = {
@@ -91,7 +92,8 @@ def _page(config: CompareOnline, arms: dict[str, str], rows: list[dict[str, Any]
         "# The long stream" if large else "# A stream of frames",
         "",
         f"{scene}, order {config.order}, {frames}; seeds {seeds}.",
-        "Where a strategy replays, as many old rays again. PSNR over all test views when the stream has ended,",
+        "Where a strategy replays, it has as many rays again (old ones are half of a step; for images three quarters,",
+        "for everything seven eighths). PSNR over all test views when the stream has ended,",
         "rendered with the running mean of the parameters; mean ± standard deviation over seeds.",
         f"Rebuilt by `{command}`; {processor()}; {versions()}.",
         "",

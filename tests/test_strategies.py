@@ -132,18 +132,41 @@ def test_a_strategy_in_the_registry_is_made_without_arguments(name: str) -> None
 # --- losses ---
 
 
-def test_losses_are_the_means_over_new_and_old_pixels(stream: Stream) -> None:
+def test_losses_of_new_and_old_pixels_by_hand(stream: Stream) -> None:
     pixels = pixels_at(stream[0].train, torch.arange(6))
     wrong = pixels.colours.clone()
     wrong[:4] += 0.1
     wrong[4:] += 0.2
     mixed = dataclasses.replace(pixels, new=4)
     parts = colour_losses(wrong, mixed)
-    assert {name: part.item() for name, part in parts.items()} == pytest.approx({"new": 0.01, "replay": 0.04}, rel=1e-4)
+    assert {name: part.item() for name, part in parts.items()} == pytest.approx({"new": 0.01, "replay": 0.02}, rel=1e-4)
     for new in (6, 0):  # the present only; the past only counts as new
         alone = colour_losses(wrong, dataclasses.replace(pixels, new=new))
         assert alone.keys() == {"new"}
         assert alone["new"].item() == pytest.approx((4 * 0.01 + 2 * 0.04) / 6, rel=1e-4)
+
+
+def test_every_pixel_weighs_the_same_however_many_are_old(stream: Stream) -> None:
+    new, old = some(stream[0].train, 4), some(stream[1].train, 12, 1)
+    rgb = torch.rand(16, 3, generator=seeded(0, "rgb"))
+    parts = colour_losses(rgb, new.with_past(old))
+    errors = (rgb - torch.cat([new.colours, old.colours])).square().mean(-1)
+    torch.testing.assert_close(parts["new"] + parts["replay"], 4.0 * errors.mean())  # four times: old ones, too
+
+
+@pytest.mark.parametrize(("row", "share"), [("replay", 0.875), ("replay-images", 0.75)])
+def test_the_past_may_have_more_than_half_of_a_step(row: str, share: float, stream: Stream) -> None:
+    strategy = make_strategy(f"{row}:past-share={share}", Run())
+    model = GridModel.for_scene(load_scene("builtin", (16, 16)), finest=16).build(0)
+    state = strategy.new_state(seeded(0, "strategy"))
+    new = some(stream[0].train, 64)
+    assert strategy.batch(state, new) is new
+    strategy.end(state, stream[0], model)
+    batch = strategy.batch(state, some(stream[1].train, 64, 1))
+    assert (batch.new, len(batch)) == (round(128 * (1.0 - share)), 128)
+    for wrong in (0.4, 1.0):
+        with pytest.raises(NerfclError, match="--past-share"):
+            make_strategy(f"{row}:past-share={wrong}", Run())
 
 
 def test_three_parts_of_the_loss_by_hand(stream: Stream) -> None:
@@ -157,7 +180,7 @@ def test_three_parts_of_the_loss_by_hand(stream: Stream) -> None:
     rgb = torch.tensor([[0.1, 0.2, 0.2], [0.5, 0.5, 0.5], [1.0, 1.0, 0.7], [0.5, 0.5, 0.5], [0.2, 0.4, 0.0]])
     expected = {
         "new": (0.01 + 0.04 + 0.04 + 0.09) / 9,
-        "replay": (0.25 * 3 + 0.36) / 6,
+        "replay": (0.25 * 3 + 0.36) / 9,  # two pixels: as weighty as two of the three new ones
         "soft": (0.0 + 0.01 + 0.01 + 0.09) / 9,
     }
     rendering = Rendering(rgb, rgb[:, 0], rgb[:, 0], 5)

@@ -35,7 +35,13 @@ class Training:
     memory_rays: int = 20_480
     """Capacity of the memory of strategies that store rays."""
     memory_fill: str = "random"
-    """Which rays replay stores: random, uniform (every k-th), or topk (those that the model renders worst)."""
+    """Which rays replay stores: random, uniform (every k-th), contrast (more where the picture has contrast), or topk
+    (those that the model renders worst); also reservoir, highest, lowest and loss-grid, see the README."""
+    memory_bytes: int = 262_144
+    """Capacity of the memory of strategies that store compressed images, cameras included."""
+    past_share: float = 0.5
+    """Share of a step's rays that are old ones, from 0.5 to below 1; a step of a strategy that replays has twice as
+    many rays as --rays."""
     memory_draw: str = "random"
     """Which stored rays are replayed: random (all of them in passes), weighted (without replacement, the worse
     rendered the likelier), or topk (the worst rendered only)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
+from nerfcl.frames import Frames
 from nerfcl.metrics import local_contrast
 from nerfcl.pixels import Pixels
 from nerfcl.sampling import Passes, draw_arriving, draw_by_region, draw_by_weight, draw_from_the_rest
@@ -106,10 +107,7 @@ class RayMemory:
         self._pixels = torch.empty(0, dtype=torch.int32)
         self._colours = torch.empty(0, 3, dtype=torch.uint8)
         self._losses = torch.empty(0, dtype=torch.bfloat16)
-        self._poses = torch.empty(0, 3, 4)
-        self._intrinsics = torch.empty(0, 4)
-        self._sizes = torch.empty(0, 2, dtype=torch.int32)  # width, height
-        self._born = torch.empty(0, dtype=torch.int32)  # when a frame came, by the memory's clock
+        self._cameras = Frames()
         self.clock = 0  # steps
         # Of the experience that is learned, with the fills that work meanwhile: where each of its rays is kept, or -1.
         self._places = torch.empty(0, dtype=torch.int32)
@@ -124,17 +122,17 @@ class RayMemory:
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept: rays, and the cameras of their frames."""
-        return sum(part.numel() * part.element_size() for part in self._arrays().values())
+        return self._cameras.nbytes + sum(part.numel() * part.element_size() for part in self._arrays().values())
 
     @property
     def frames(self) -> int:
         """How many frames something is kept of."""
-        return self._poses.shape[0]
+        return len(self._cameras)
 
     @property
     def median_age(self) -> float:
         """Median over rays of the steps since their frame came."""
-        return float(self.clock - self._born[self._frames.long()].median()) if len(self) else 0.0
+        return float(self.clock - self._cameras.born[self._frames.long()].median()) if len(self) else 0.0
 
     def figures(self) -> dict[str, float]:
         """Figures that are worth a curve, by name."""
@@ -157,7 +155,7 @@ class RayMemory:
         self.fills += 1
         if self.settings.fill in STREAMING:
             self._places = torch.empty(0, dtype=torch.int32)
-            self._drop_unused_frames()
+            self._frames = self._cameras.drop_unused(self._frames)
             self._begin_draws()
             return
         per_view = views.height * views.width
@@ -188,15 +186,15 @@ class RayMemory:
         colours = views.images.view(-1, 3)[chosen]
         if recalled is not None and self.settings.soft:
             colours = recalled.colours
-        frames = self._add_frames(views) + chosen // per_view
+        frames = self._cameras.add(views, self.clock) + chosen // per_view
         self._append(frames, chosen % per_view, colours, None if recalled is None else recalled.losses)
-        self._drop_unused_frames()
+        self._frames = self._cameras.drop_unused(self._frames)
         self._begin_draws()
 
     def open(self, views: Views) -> None:
         """An experience begins; needed by fills that work while it is learned, the others do nothing."""
         if self.settings.fill in STREAMING:
-            self._first_frame = self._add_frames(views)
+            self._first_frame = self._cameras.add(views, self.clock)
             self._places = torch.full((len(views) * views.height * views.width,), -1, dtype=torch.int32)
 
     def offer(self, pixels: Pixels, losses: Tensor) -> None:
@@ -241,25 +239,17 @@ class RayMemory:
     @property
     def _per_view(self) -> int:
         """Pixels of a frame of the experience that is learned."""
-        width, height = self._sizes[-1].tolist()
+        width, height = self._cameras.sizes[-1].tolist()
         return width * height
 
     def draw(self, count: int) -> Pixels:
         """`count` rays; the memory must not be empty. `Pixels.indices` are their places in the memory."""
         chosen = self._choose_drawn(count)
-        frames = self._frames.index_select(0, chosen)
-        pixels = self._pixels.index_select(0, chosen).long()
-        widths = self._sizes.index_select(0, frames)[:, 0].long()
-        top = self._poses.index_select(0, frames)  # (count, 3, 4)
-        bottom = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(count, 1, 4)
-        return Pixels(
-            torch.cat([top, bottom], 1),
-            self._intrinsics.index_select(0, frames),
-            pixels % widths,
-            pixels // widths,
+        return self._cameras.pixels(
+            self._frames.index_select(0, chosen),
+            self._pixels.index_select(0, chosen),
             self._colours.index_select(0, chosen).float() / 255.0,
-            indices=chosen,
-            new=0,
+            chosen,
         )
 
     def set_losses(self, places: Tensor, losses: Tensor) -> None:
@@ -271,6 +261,7 @@ class RayMemory:
         """Everything that `load_state_dict` needs to go on exactly."""
         return {
             **self._arrays(),
+            **self._cameras.state_dict(),
             "losses": self._losses.clone(),  # the others are replaced, never changed
             "places": self._places.clone(),
             "first_frame": self._first_frame,
@@ -286,6 +277,7 @@ class RayMemory:
         """Takes back what `state_dict` gave."""
         for name in self._arrays():
             setattr(self, f"_{name}", state[name])
+        self._cameras.load_state_dict(state)
         self._losses = self._losses.clone()  # changed in place; the others are replaced
         self._places, self._first_frame = state["places"].clone(), state["first_frame"]
         self.clock, self.replaced = state["clock"], state["replaced"]
@@ -302,10 +294,6 @@ class RayMemory:
             "pixels": self._pixels,
             "colours": self._colours,
             "losses": self._losses,
-            "poses": self._poses,
-            "intrinsics": self._intrinsics,
-            "sizes": self._sizes,
-            "born": self._born,
         }
 
     def _make_room(self, total: int, scores: Tensor | None) -> Tensor:
@@ -361,20 +349,10 @@ class RayMemory:
     def _centre_weights(self) -> Tensor | None:
         if not self.settings.centre_weight:
             return None
-        width, height = self._sizes[self._frames.long()].long().unbind(1)
+        width, height = self._cameras.sizes[self._frames.long()].long().unbind(1)
         x = 2.0 * (self._pixels % width) / (width - 1) - 1.0
         y = 2.0 * (self._pixels // width) / (height - 1) - 1.0
         return torch.exp(-0.5 * (x.square() + y.square()))
-
-    def _add_frames(self, views: Views) -> int:
-        """Adds the views' cameras; the number of the first."""
-        first = len(self._poses)
-        self._poses = torch.cat([self._poses, views.poses[:, :3]])
-        self._intrinsics = torch.cat([self._intrinsics, views.intrinsics])
-        size = torch.tensor([[views.width, views.height]], dtype=torch.int32)
-        self._sizes = torch.cat([self._sizes, size.repeat(len(views), 1)])
-        self._born = torch.cat([self._born, torch.full((len(views),), self.clock, dtype=torch.int32)])
-        return first
 
     def _append(self, frames: Tensor, pixels: Tensor, colours: Tensor, losses: Tensor | None) -> None:
         self._frames = torch.cat([self._frames, frames.to(torch.int32)])
@@ -393,12 +371,6 @@ class RayMemory:
         self._frames, self._pixels, self._colours = self._frames[chosen], self._pixels[chosen], self._colours[chosen]
         if self.settings.needs_losses:
             self._losses = self._losses[chosen]
-
-    def _drop_unused_frames(self) -> None:
-        used, frames = torch.unique(self._frames.long(), return_inverse=True)
-        self._frames = frames.to(torch.int32)
-        self._poses, self._intrinsics = self._poses[used], self._intrinsics[used]
-        self._sizes, self._born = self._sizes[used], self._born[used]
 
 
 def _asked(recall: Recall | None) -> Recall:

@@ -37,6 +37,21 @@ class Pixels:
     def __len__(self) -> int:
         return self.columns.shape[0]
 
+    def first(self, count: int) -> Pixels:
+        """The first `count` of these pixels, all of the present."""
+        if count == len(self):
+            return self
+        return Pixels(
+            self.poses[:count],
+            self.intrinsics[:count],
+            self.columns[:count],
+            self.rows[:count],
+            self.colours[:count],
+            self.indices[:count],
+            new=count,
+            soft=None if self.soft is None else self.soft[:count],
+        )
+
     def with_past(self, past: Pixels) -> Pixels:
         """These pixels, followed by pixels of the past."""
         return replace(

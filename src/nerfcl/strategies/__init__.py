@@ -18,6 +18,7 @@ STRATEGIES = {
     "finetune": "nerfcl.strategies.finetune:FineTune",
     "replay": "nerfcl.strategies.replay:Replay",
     "replay-all": "nerfcl.strategies.replay:ReplayAll",
+    "replay-images": "nerfcl.strategies.replay_images:ReplayImages",
     "soft-targets": "nerfcl.strategies.soft_targets:SoftTargetRegularization",
     "agem": "nerfcl.strategies.agem:AGem",
     "joint": "nerfcl.strategies.joint:Joint",

@@ -14,7 +14,7 @@ from nerfcl.memory import STREAMING, MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
 from nerfcl.strategies.recollection import SoftTargets, recall_by
-from nerfcl.strategies.strategy import Strategy, squared_errors
+from nerfcl.strategies.strategy import Strategy, split, squared_errors
 from nerfcl.streams import Experience
 
 
@@ -52,6 +52,8 @@ class Replay(Strategy):
         memory_fill, memory_draw, exploration, centre_weight: see `MemorySettings`.
         soft_replay: replay what the model rendered when it had just learned a ray, not the ray's true colour.
         update_losses: whether the stored losses become the latest ones seen.
+        past_share: share of a step's rays that are old ones, 0.5 to 1: a step has twice as many rays as there are new
+            ones to choose from.
         soft_targets: second targets of the present's rays; see `SoftTargetRegularization`.
         rays_per_pixel: rays averaged over each pixel's area when the model is asked.
     """
@@ -63,6 +65,7 @@ class Replay(Strategy):
     centre_weight: float = 0.0
     soft_replay: bool = False
     update_losses: bool = False
+    past_share: float = 0.5
     soft_targets: bool = False
     rays_per_pixel: int = 1
 
@@ -70,6 +73,7 @@ class Replay(Strategy):
         if self.memory_rays is not None and self.memory_rays < 1:
             raise NerfclError(f"--memory-rays {self.memory_rays}: must be at least 1")
         pixel_offsets(self.rays_per_pixel)  # these refuse what cannot work
+        split(2, self.past_share)
         self._memory_settings()
 
     @property
@@ -87,7 +91,10 @@ class Replay(Strategy):
     def batch(self, state: ReplayState, new: Pixels) -> Pixels:
         soft = state.soft_targets.of(new)
         batch = new if soft is None else replace(new, soft=soft)
-        return batch.with_past(state.memory.draw(len(new))) if state.memory.fills and len(state.memory) else batch
+        if not (state.memory.fills and len(state.memory)):
+            return batch
+        present, past = split(len(new), self.past_share)
+        return batch.first(present).with_past(state.memory.draw(past))
 
     def loss(self, state: ReplayState, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
         state.memory.clock += 1

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nerfcl.errors import NerfclError
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
 from nerfcl.streams import Experience
@@ -68,7 +69,8 @@ class Strategy:
 def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
     """Mean squared errors: "new" over the present's pixels, "replay" over the past's, "soft" against soft targets.
 
-    Where there are none, the part is missing; a batch of the past only counts as new.
+    Every pixel weighs the same: where there are k times as many of the past as of the present, "replay" is k times its
+    mean. Where there are none, the part is missing; a batch of the past only counts as new.
 
     Args:
         rgb: (B, 3) rendered colours.
@@ -79,7 +81,7 @@ def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
         return {"new": errors.mean()}
     parts = {"new": errors[: batch.new].mean()}
     if batch.new < len(batch):
-        parts["replay"] = errors[batch.new :].mean()
+        parts["replay"] = errors[batch.new :].mean() * ((len(batch) - batch.new) / batch.new)
     if batch.soft is not None:
         parts["soft"] = (rgb[: batch.new] - batch.soft.to(rgb.device)).square().mean()
     return parts
@@ -88,3 +90,15 @@ def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
 def squared_errors(rgb: Tensor, batch: Pixels) -> Tensor:
     """(B,) mean over channels of the squared error of (B, 3) rendered colours."""
     return (rgb - batch.colours.to(rgb.device)).square().mean(-1)
+
+
+def split(offered: int, past_share: float) -> tuple[int, int]:
+    """How many of a step's pixels are of the present and of the past: twice as many as the present offers.
+
+    Raises:
+        NerfclError: the past's share leaves nothing to the present, or asks more of it than it offers.
+    """
+    if not 0.5 <= past_share < 1.0:
+        raise NerfclError(f"--past-share {past_share}: must be at least 0.5 and below 1")
+    past = min(round(2 * offered * past_share), 2 * offered - 1)
+    return 2 * offered - past, past
