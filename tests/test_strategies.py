@@ -113,6 +113,7 @@ def test_contract(row: str, tiny_scene_folder: Path) -> None:
         assert state.nbytes > 0
         twin = strategy.new_state(seeded(5, "other"))
         twin.load_state_dict(state.state_dict())
+        strategy.resume(twin, model)
         assert twin.nbytes == state.nbytes
         for _ in range(3):
             again, same = strategy.batch(state, new), strategy.batch(twin, new)

@@ -73,6 +73,13 @@ class Frames:
             new=0,
         )
 
+    def draw(self, count: int, generator: torch.Generator) -> Pixels:
+        """(count,) random pixels of random frames, without their colours; there must be a frame."""
+        frames = torch.randint(len(self), (count,), generator=generator)
+        sizes = self.sizes.index_select(0, frames).long().prod(1)
+        pixels = (torch.rand(count, generator=generator, dtype=torch.float64) * sizes).long()
+        return self.pixels(frames, pixels, torch.zeros(count, 3), frames)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that `load_state_dict` needs."""
         return {"poses": self.poses, "intrinsics": self.intrinsics, "sizes": self.sizes, "born": self.born}

@@ -107,7 +107,7 @@ class RayMemory:
         self._pixels = torch.empty(0, dtype=torch.int32)
         self._colours = torch.empty(0, 3, dtype=torch.uint8)
         self._losses = torch.empty(0, dtype=torch.bfloat16)
-        self._cameras = Frames()
+        self.cameras = Frames()
         self.clock = 0  # steps
         # Of the experience that is learned, with the fills that work meanwhile: where each of its rays is kept, or -1.
         self._places = torch.empty(0, dtype=torch.int32)
@@ -122,17 +122,17 @@ class RayMemory:
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept: rays, and the cameras of their frames."""
-        return self._cameras.nbytes + sum(part.numel() * part.element_size() for part in self._arrays().values())
+        return self.cameras.nbytes + sum(part.numel() * part.element_size() for part in self._arrays().values())
 
     @property
     def frames(self) -> int:
         """How many frames something is kept of."""
-        return len(self._cameras)
+        return len(self.cameras)
 
     @property
     def median_age(self) -> float:
         """Median over rays of the steps since their frame came."""
-        return float(self.clock - self._cameras.born[self._frames.long()].median()) if len(self) else 0.0
+        return float(self.clock - self.cameras.born[self._frames.long()].median()) if len(self) else 0.0
 
     def figures(self) -> dict[str, float]:
         """Figures that are worth a curve, by name."""
@@ -155,7 +155,7 @@ class RayMemory:
         self.fills += 1
         if self.settings.fill in STREAMING:
             self._places = torch.empty(0, dtype=torch.int32)
-            self._frames = self._cameras.drop_unused(self._frames)
+            self._frames = self.cameras.drop_unused(self._frames)
             self._begin_draws()
             return
         per_view = views.height * views.width
@@ -186,15 +186,15 @@ class RayMemory:
         colours = views.images.view(-1, 3)[chosen]
         if recalled is not None and self.settings.soft:
             colours = recalled.colours
-        frames = self._cameras.add(views, self.clock) + chosen // per_view
+        frames = self.cameras.add(views, self.clock) + chosen // per_view
         self._append(frames, chosen % per_view, colours, None if recalled is None else recalled.losses)
-        self._frames = self._cameras.drop_unused(self._frames)
+        self._frames = self.cameras.drop_unused(self._frames)
         self._begin_draws()
 
     def open(self, views: Views) -> None:
         """An experience begins; needed by fills that work while it is learned, the others do nothing."""
         if self.settings.fill in STREAMING:
-            self._first_frame = self._cameras.add(views, self.clock)
+            self._first_frame = self.cameras.add(views, self.clock)
             self._places = torch.full((len(views) * views.height * views.width,), -1, dtype=torch.int32)
 
     def offer(self, pixels: Pixels, losses: Tensor) -> None:
@@ -239,13 +239,13 @@ class RayMemory:
     @property
     def _per_view(self) -> int:
         """Pixels of a frame of the experience that is learned."""
-        width, height = self._cameras.sizes[-1].tolist()
+        width, height = self.cameras.sizes[-1].tolist()
         return width * height
 
     def draw(self, count: int) -> Pixels:
         """`count` rays; the memory must not be empty. `Pixels.indices` are their places in the memory."""
         chosen = self._choose_drawn(count)
-        return self._cameras.pixels(
+        return self.cameras.pixels(
             self._frames.index_select(0, chosen),
             self._pixels.index_select(0, chosen),
             self._colours.index_select(0, chosen).float() / 255.0,
@@ -261,7 +261,7 @@ class RayMemory:
         """Everything that `load_state_dict` needs to go on exactly."""
         return {
             **self._arrays(),
-            **self._cameras.state_dict(),
+            **self.cameras.state_dict(),
             "losses": self._losses.clone(),  # the others are replaced, never changed
             "places": self._places.clone(),
             "first_frame": self._first_frame,
@@ -277,7 +277,7 @@ class RayMemory:
         """Takes back what `state_dict` gave."""
         for name in self._arrays():
             setattr(self, f"_{name}", state[name])
-        self._cameras.load_state_dict(state)
+        self.cameras.load_state_dict(state)
         self._losses = self._losses.clone()  # changed in place; the others are replaced
         self._places, self._first_frame = state["places"].clone(), state["first_frame"]
         self.clock, self.replaced = state["clock"], state["replaced"]
@@ -349,7 +349,7 @@ class RayMemory:
     def _centre_weights(self) -> Tensor | None:
         if not self.settings.centre_weight:
             return None
-        width, height = self._cameras.sizes[self._frames.long()].long().unbind(1)
+        width, height = self.cameras.sizes[self._frames.long()].long().unbind(1)
         x = 2.0 * (self._pixels % width) / (width - 1) - 1.0
         y = 2.0 * (self._pixels // width) / (height - 1) - 1.0
         return torch.exp(-0.5 * (x.square() + y.square()))

@@ -37,19 +37,18 @@ class Pixels:
     def __len__(self) -> int:
         return self.columns.shape[0]
 
-    def first(self, count: int) -> Pixels:
-        """The first `count` of these pixels, all of the present."""
-        if count == len(self):
-            return self
+    def select(self, chosen: slice | Tensor) -> Pixels:
+        """Some of these pixels, in this order; all of them must be of the present, or all of the past."""
+        columns = self.columns[chosen]
         return Pixels(
-            self.poses[:count],
-            self.intrinsics[:count],
-            self.columns[:count],
-            self.rows[:count],
-            self.colours[:count],
-            self.indices[:count],
-            new=count,
-            soft=None if self.soft is None else self.soft[:count],
+            self.poses[chosen],
+            self.intrinsics[chosen],
+            columns,
+            self.rows[chosen],
+            self.colours[chosen],
+            self.indices[chosen],
+            new=len(columns) if self.new else 0,
+            soft=None if self.soft is None else self.soft[chosen],
         )
 
     def with_past(self, past: Pixels) -> Pixels:

@@ -175,6 +175,8 @@ def _open_experience(learner: Learner, experience: Experience, settings: Trainin
         learner.generator = seeded(learner.seed, f"experience {learner.done}")
         learner.order = Passes(_rays_of(experience), learner.generator)
         learner.strategy.begin(learner.state, experience, learner.model)
+    else:
+        learner.strategy.resume(learner.state, learner.model)
     return learner.order, learner.optimiser
 
 
@@ -187,7 +189,7 @@ def take_over_first(learner: Learner, shared: Learner, stream: Stream) -> None:
 
 
 def _keep(learner: Learner, experience: Experience) -> None:
-    learner.strategy.end(learner.state, experience, learner.model)
+    learner.strategy.end(learner.state, experience, learner.shown)
     learner.history.memory_bytes = 0 if learner.state is None else learner.state.nbytes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -91,6 +92,14 @@ class HierarchicalModel(nn.Module):
     def snapshot(self) -> HierarchicalModel:
         """A frozen copy."""
         return copy.deepcopy(self).requires_grad_(False)
+
+    def rendering_state(self) -> Mapping[str, Tensor]:
+        """All parameters."""
+        return self.state_dict()
+
+    def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `rendering_state` gave."""
+        self.load_state_dict(state)
 
     def _render(self, rays: Rays, generator: torch.Generator | None) -> Rendering:
         rays = Rays(rays.origins.to(self.background), rays.directions.to(self.background), rays.per_pixel)

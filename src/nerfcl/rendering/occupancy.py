@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from nerfcl.kernels.layout import Corner
 from nerfcl.rendering.ndc import to_ndc
 from nerfcl.rendering.rendering import Rendering
 from nerfcl.scenes.scene import Box, Ndc
+
+_MOST_POINTS = 2**20  # encoded at once
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,36 @@ class OccupancyModel(nn.Module):
     def snapshot(self) -> OccupancyModel:
         """A frozen copy."""
         return copy.deepcopy(self).requires_grad_(False)
+
+    def rendering_state(self) -> Mapping[str, Tensor]:
+        """The field's parameters, which cells are occupied, and the age; table entries that no sample reads are 0."""
+        seen = self.thickness >= self.occupied
+        state = {name: parameter.detach() for name, parameter in self.field.named_parameters()}
+        state["table"] = state["table"] * self._read_entries(seen)[:, None]
+        return {**state, "seen": seen, "age": torch.tensor(self.age)}
+
+    def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `rendering_state` gave."""
+        with torch.no_grad():
+            for name, parameter in self.field.named_parameters():
+                parameter.copy_(state[name])
+            self.thickness.copy_(state["seen"])
+        self.age, self.occupied = int(state["age"]), 0.5
+        self.inner = self._box_around(state["seen"].nonzero())
+
+    def _read_entries(self, seen: Tensor) -> Tensor:
+        """(E,) 1 where interpolation within a (C, C, C) grid's seen cells reads a table entry, else 0."""
+        count = self.settings.cells
+        # Fine enough that there is a point in each of the finest level's cells that an occupancy cell touches.
+        side = -(-int(self.field.levels.resolutions[-1]) // count) + 1
+        inside = torch.linspace(1e-3, 1.0 - 1e-3, side, device=seen.device)
+        points = torch.stack(torch.meshgrid(inside, inside, inside, indexing="ij"), -1).view(-1, 3)
+        table = torch.zeros_like(self.field.table, requires_grad=True)
+        with torch.enable_grad():
+            for cells in seen.nonzero().split(max(_MOST_POINTS // len(points), 1)):
+                positions = ((cells[:, None] + points) / count).reshape(-1, 3)
+                kernels.encode(positions, table, self.field.levels).sum().backward()
+        return torch.zeros(len(table), device=seen.device) if table.grad is None else (table.grad[:, 0] != 0.0).float()
 
     def _cells_to_look_at(self, turn: int) -> Tensor:
         """All cells at first; later every eighth cell and every fourth occupied one, in turns."""

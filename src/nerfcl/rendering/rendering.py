@@ -46,6 +46,14 @@ class Model(Protocol):
         """A frozen copy that renders as the model does now."""
         ...
 
+    def rendering_state(self) -> Mapping[str, Tensor]:
+        """What decides how the model renders now, and nothing else: less than `state_dict`, for snapshots."""
+        ...
+
+    def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `rendering_state` gave."""
+        ...
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is optimised."""
         ...

@@ -19,7 +19,13 @@ STRATEGIES = {
     "replay": "nerfcl.strategies.replay:Replay",
     "replay-all": "nerfcl.strategies.replay:ReplayAll",
     "replay-images": "nerfcl.strategies.replay_images:ReplayImages",
+    "replay+": "nerfcl.strategies.replay_plus:ReplayPlus",
+    "distill": "nerfcl.strategies.distill:Distill",
+    "generative": "nerfcl.strategies.generative:Generative",
+    "generative-free": "nerfcl.strategies.generative_free:GenerativeFree",
     "soft-targets": "nerfcl.strategies.soft_targets:SoftTargetRegularization",
+    "ewc": "nerfcl.strategies.ewc:Ewc",
+    "mas": "nerfcl.strategies.mas:Mas",
     "agem": "nerfcl.strategies.agem:AGem",
     "joint": "nerfcl.strategies.joint:Joint",
 }

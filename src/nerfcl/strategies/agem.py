@@ -13,9 +13,10 @@ from nerfcl.errors import NerfclError
 from nerfcl.memory import STREAMING, MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.strategies.budget import rays_within
 from nerfcl.strategies.recollection import recall_by
 from nerfcl.strategies.strategy import Strategy, squared_errors
-from nerfcl.streams import Experience
+from nerfcl.streams import Experience, Stream
 
 
 class AGemState:
@@ -75,6 +76,10 @@ class AGem(Strategy):
     @property
     def watches_steps(self) -> bool:
         return self.memory_fill in STREAMING
+
+    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
+        rays = rays_within(budget, self._memory_settings(), stream)
+        return {"memory_rays": rays} if rays > 0 else None
 
     def new_state(self, generator: torch.Generator) -> AGemState:
         return AGemState(RayMemory(self._memory_settings(), generator), generator)

@@ -13,9 +13,10 @@ from nerfcl.errors import NerfclError
 from nerfcl.memory import STREAMING, MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.strategies.budget import rays_within
 from nerfcl.strategies.recollection import SoftTargets, recall_by
 from nerfcl.strategies.strategy import Strategy, split, squared_errors
-from nerfcl.streams import Experience
+from nerfcl.streams import Experience, Stream
 
 
 class ReplayState:
@@ -80,6 +81,13 @@ class Replay(Strategy):
     def watches_steps(self) -> bool:
         return self.memory_fill in STREAMING
 
+    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
+        if self.soft_targets:
+            views = [experience.train for experience in stream[1:]]
+            budget -= 3 * max((len(each) * each.height * each.width for each in views), default=0)
+        rays = rays_within(budget, self._memory_settings(), stream)
+        return {"memory_rays": rays} if rays > 0 else None
+
     def new_state(self, generator: torch.Generator) -> ReplayState:
         return ReplayState(RayMemory(self._memory_settings(), generator))
 
@@ -94,7 +102,7 @@ class Replay(Strategy):
         if not (state.memory.fills and len(state.memory)):
             return batch
         present, past = split(len(new), self.past_share)
-        return batch.first(present).with_past(state.memory.draw(past))
+        return batch.select(slice(present)).with_past(state.memory.draw(past))
 
     def loss(self, state: ReplayState, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
         state.memory.clock += 1
@@ -130,3 +138,6 @@ class ReplayAll(Replay):
     """Replay with unlimited memory: every ray of the past."""
 
     memory_rays: int | None = field(default=None, init=False)
+
+    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
+        return {}

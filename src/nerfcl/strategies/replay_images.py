@@ -8,8 +8,9 @@ import torch
 
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model
+from nerfcl.strategies.budget import all_but_last
 from nerfcl.strategies.strategy import Strategy, split
-from nerfcl.streams import Experience
+from nerfcl.streams import Experience, Stream
 from nerfcl.tiles import TileMemory
 
 
@@ -29,6 +30,14 @@ class ReplayImages(Strategy):
         split(2, self.past_share)  # these refuse what cannot work
         TileMemory(self.memory_bytes, torch.Generator())
 
+    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
+        everything = TileMemory(None, torch.Generator())
+        for experience in all_but_last(stream):
+            everything.fill(experience.train)
+        if budget * len(everything) < everything.nbytes:
+            return None  # not even one tile of mean size
+        return {"memory_bytes": min(budget, everything.nbytes)}
+
     def new_state(self, generator: torch.Generator) -> TileMemory:
         return TileMemory(self.memory_bytes, generator)
 
@@ -36,7 +45,7 @@ class ReplayImages(Strategy):
         if not len(state):
             return new
         present, past = split(len(new), self.past_share)
-        return new.first(present).with_past(state.draw(past))
+        return new.select(slice(present)).with_past(state.draw(past))
 
     def figures(self, state: TileMemory) -> dict[str, float]:
         return state.figures()

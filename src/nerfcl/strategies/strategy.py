@@ -11,7 +11,7 @@ from torch import Tensor
 from nerfcl.errors import NerfclError
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
-from nerfcl.streams import Experience
+from nerfcl.streams import Experience, Stream
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,22 @@ class Strategy:
         """Whether it takes something from each step, so that another strategy cannot learn its first experience."""
         return False
 
+    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
+        """The knobs with which at most `budget` bytes are kept of a stream, none larger than it takes to keep all.
+
+        Empty where no knob decides how many bytes those are; None where so few are of no use.
+        """
+        return {}
+
     def new_state(self, generator: torch.Generator) -> Any:
         """State before the first experience; randomness comes from `generator`, which belongs to the state."""
         return None
 
     def begin(self, state: Any, experience: Experience, model: Model) -> None:
         """Before an experience; the model has learned all those before it."""
+
+    def resume(self, state: Any, model: Model) -> None:
+        """An experience that was left off is taken up again, in another process; called instead of `begin`."""
 
     def batch(self, state: Any, new: Pixels) -> Pixels:
         """The pixels to train on in this step, from `new` ones of the present (B of them) and what was kept."""

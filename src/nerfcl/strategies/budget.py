@@ -1,0 +1,34 @@
+"""How many rays of a stream fit into so many bytes."""
+
+from __future__ import annotations
+
+from nerfcl.memory import GRID_FRAMES, GRID_RAYS, MemorySettings
+from nerfcl.streams import Stream
+
+RAY, LOSS, CAMERA = 11, 2, 76  # bytes; a camera is there once a frame
+
+
+def rays_within(budget: int, settings: MemorySettings, stream: Stream) -> int:
+    """The capacity with which a memory of rays is never larger than `budget` bytes, cameras included.
+
+    It is no more than what all experiences before the last one offer; 0 where not even one ray fits.
+    """
+    each = RAY + (LOSS if settings.needs_losses else 0)
+    frames = sum(_offered(settings, stream)[0])
+    # At worst every ray is of another frame, until there are no more frames.
+    most = max(min(budget // (each + CAMERA), frames), (budget - frames * CAMERA) // each)
+    return min(most, sum(_offered(settings, all_but_last(stream))[1]))
+
+
+def all_but_last(stream: Stream) -> Stream:
+    """What is over while something is learned; of a stream that is one experience, that one."""
+    return stream[:-1] or stream
+
+
+def _offered(settings: MemorySettings, stream: Stream) -> tuple[list[int], list[int]]:
+    """How many frames and rays each experience offers."""
+    views = [experience.train for experience in stream]
+    if settings.fill != "loss-grid":
+        return [len(each) for each in views], [len(each) * each.height * each.width for each in views]
+    frames = [-(-len(each) // GRID_FRAMES) for each in views]
+    return frames, [n * min(GRID_RAYS, each.height * each.width) for n, each in zip(frames, views, strict=True)]

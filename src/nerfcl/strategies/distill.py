@@ -1,0 +1,24 @@
+"""Distillation on rays of the old region: the reference project's regularization, but where the old model knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nerfcl.pose_mixture import PoseMixture
+from nerfcl.snapshots import Snapshot
+from nerfcl.strategies.generative import Generative, GenerativeState
+
+
+@dataclass(frozen=True)
+class Distill(Generative):
+    """Learns what a snapshot renders from about where the past's cameras were (Li & Hoiem 2016, "Learning without
+    Forgetting", whose old outputs are on new data alone).
+
+    Of those cameras one Gaussian is kept. `generative-free` has more of them, and leaves out where it is unsure.
+    """
+
+    def new_state(self, generator: torch.Generator) -> GenerativeState:
+        snapshot = Snapshot(self.snapshot_bits, self.rays_per_pixel)
+        return GenerativeState(snapshot, generator, PoseMixture(components=1), only_sure=False)

@@ -1,0 +1,23 @@
+"""Generative replay without cameras: a frozen snapshot renders the past from invented ones; no pose is kept either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nerfcl.pose_mixture import PoseMixture
+from nerfcl.snapshots import Snapshot
+from nerfcl.strategies.generative import Generative, GenerativeState
+
+
+@dataclass(frozen=True)
+class GenerativeFree(Generative):
+    """Generative replay from cameras that are drawn from a small distribution; see `PoseMixture`.
+
+    Rays along which the snapshot stops neither nearly all light nor nearly none are left out: there it is unsure.
+    """
+
+    def new_state(self, generator: torch.Generator) -> GenerativeState:
+        snapshot = Snapshot(self.snapshot_bits, self.rays_per_pixel)
+        return GenerativeState(snapshot, generator, PoseMixture(), only_sure=True)

@@ -1,0 +1,114 @@
+"""Stored rays and a snapshot together: true colours at few pixels of the past, rendered ones at all the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from nerfcl.errors import NerfclError
+from nerfcl.memory import STREAMING, RayMemory
+from nerfcl.pixels import Pixels
+from nerfcl.rendering.rendering import Model
+from nerfcl.snapshots import BITS, Snapshot
+from nerfcl.strategies.recollection import recall_by
+from nerfcl.strategies.replay import Replay, ReplayState
+from nerfcl.strategies.strategy import split
+from nerfcl.streams import Experience
+
+
+class ReplayPlusState(ReplayState):
+    """What is kept: rays, and a snapshot.
+
+    Args:
+        memory: for rays of the past.
+        snapshot: not yet taken.
+        generator: chooses pixels.
+    """
+
+    def __init__(self, memory: RayMemory, snapshot: Snapshot, generator: torch.Generator) -> None:
+        super().__init__(memory)
+        self.snapshot, self.generator = snapshot, generator
+        self.learned = 0  # experiences
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return super().nbytes + self.snapshot.nbytes
+
+    def dream(self, count: int) -> Pixels:
+        """(count,) pixels of the frames that rays are stored of, as the snapshot renders them."""
+        pixels = self.memory.cameras.draw(count, self.generator)
+        return replace(pixels, colours=self.snapshot.render(pixels).rgb.clamp(0.0, 1.0).cpu())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs to go on exactly."""
+        return {**super().state_dict(), "snapshot": self.snapshot.state_dict(), "learned": self.learned}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.snapshot.load_state_dict(state["snapshot"])
+        self.learned = state["learned"]
+
+
+@dataclass(frozen=True)
+class ReplayPlus(Replay):
+    """Replays stored rays, and what a snapshot renders for other pixels of the frames that they are from (dark
+    experience replay, Buzzega et al. 2020, where the network's old outputs are made anew instead of being stored).
+
+    Attributes:
+        memory_fill: "contrast", since the snapshot knows the plain parts well.
+        dream_share: share of a step's old rays that the snapshot renders, 0 to 1.
+        snapshot_bits: of each value of the snapshot's large tables, 4 to 8.
+        renew_every: experiences between snapshots; see `Generative`.
+    """
+
+    memory_fill: str = "contrast"
+    dream_share: float = 0.5
+    snapshot_bits: int = BITS
+    renew_every: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Snapshot(self.snapshot_bits, self.rays_per_pixel)
+        if not 0.0 <= self.dream_share <= 1.0:
+            raise NerfclError(f"--dream-share {self.dream_share}: must lie between 0 and 1")
+        if self.renew_every < 1:
+            raise NerfclError(f"--renew-every {self.renew_every}: must be at least 1")
+        if self.memory_fill in STREAMING or self.update_losses:
+            raise NerfclError("replay+: takes no losses from its steps; use replay for these options")
+
+    def new_state(self, generator: torch.Generator) -> ReplayPlusState:
+        memory = RayMemory(self._memory_settings(), generator)
+        return ReplayPlusState(memory, Snapshot(self.snapshot_bits, self.rays_per_pixel), generator)
+
+    def begin(self, state: ReplayState, experience: Experience, model: Model) -> None:
+        super().begin(state, experience, model)
+        assert isinstance(state, ReplayPlusState)
+        state.snapshot.unpack(model)
+
+    def resume(self, state: ReplayPlusState, model: Model) -> None:
+        state.snapshot.unpack(model)
+
+    def batch(self, state: ReplayState, new: Pixels) -> Pixels:
+        assert isinstance(state, ReplayPlusState)
+        soft = state.soft_targets.of(new)
+        batch = new if soft is None else replace(new, soft=soft)
+        if not len(state.memory):
+            return batch
+        present, past = split(len(new), self.past_share)
+        dreamed = round(past * self.dream_share)
+        batch = batch.select(slice(present))
+        if dreamed < past:
+            batch = batch.with_past(state.memory.draw(past - dreamed))
+        return batch.with_past(state.dream(dreamed)) if dreamed else batch
+
+    def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
+        assert isinstance(state, ReplayPlusState)
+        state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))
+        state.soft_targets.end()
+        if state.learned % self.renew_every == 0:
+            state.snapshot.take(model)
+        state.learned += 1
