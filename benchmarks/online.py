@@ -35,7 +35,6 @@ SMALL = {
 LARGE = {
     "finetune": "no replay",
     "replay 1M=replay:memory-rays=1024000,memory-fill=loss-grid": "replay, 1,024,000 rays of the loss grid",
-    "replay 2M=replay:memory-rays=2048000": "replay, 2,048,000 rays in equal shares",
     "agem 1M=agem:memory-rays=1024000,memory-fill=loss-grid": "A-GEM, 1,024,000 rays of the loss grid",
 }
 
@@ -61,7 +60,7 @@ def main() -> None:
         chunk_frames=_frames_of_a_tenth(options.data) if large else 2,
         iters_per_chunk=options.iters_per_chunk or (2000 if large else 32),
         score_every=1 if large else None,
-        seen_every=2 if large else None,
+        seen_every=5 if large else None,
         strategies=tuple(arms),
         seeds=tuple(options.seeds or ([0] if large else [0, 1, 2])),
         out=runs,

@@ -55,6 +55,12 @@ def focal_from_angle(angle_x: float, width: int) -> float:
     return 0.5 * width / math.tan(0.5 * angle_x)
 
 
+def is_rotation(turn: Tensor) -> bool:
+    """Whether a (3, 3) matrix is a rotation, to a thousandth."""
+    turn = turn.double()
+    return bool((turn.T @ turn - torch.eye(3, dtype=turn.dtype)).abs().max() <= 1e-3 and torch.linalg.det(turn) > 0.0)
+
+
 def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor, offsets: Tensor) -> Rays:
     """Rays through points of pixels.
 

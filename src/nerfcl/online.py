@@ -19,6 +19,7 @@ from nerfcl.errors import NerfclError
 from nerfcl.learner import Learner, StepReport, TrainingSettings, new_learner
 from nerfcl.models import GridModel, ModelSettings
 from nerfcl.optimisation import OptimisationSettings
+from nerfcl.posed import posed_frame, views_of
 from nerfcl.rendering.rendering import Rendering, render_image
 from nerfcl.scenes.scene import Box, Views
 from nerfcl.strategies import strategy_class, strategy_name
@@ -179,7 +180,7 @@ class OnlineLearner:
         Raises:
             NerfclError: the frame cannot be used, then nothing has changed; or learning has failed.
         """
-        frame = _frame(image, world_from_camera, intrinsics, self._seen)
+        frame = posed_frame(image, world_from_camera, intrinsics, self._seen)
         with self._changed:
             self._raise_error()
             size = (frame.width, frame.height)
@@ -277,7 +278,7 @@ class OnlineLearner:
             device=device,
         )
         resume(loaded._learner, checkpoint, loaded._training.optimisation)
-        frames = [_views(*parts) for parts in stream["frames"]]
+        frames = [views_of(*parts) for parts in stream["frames"]]
         if stream["in_flight"]:
             loaded._chunk = frames.pop(0)
         loaded._waiting.extend(frames)
@@ -396,32 +397,3 @@ class OnlineLearner:
 
 class _Closed(Exception):
     """The learner was told to end."""
-
-
-def _frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any, number: int) -> Views:
-    """One frame as views, checked and copied."""
-    try:
-        pixels, pose, lens = _copy(image), _copy(world_from_camera).double(), _copy(intrinsics).double()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise NerfclError(f"frame {number}: is no image with a pose and intrinsics ({error})") from None
-    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.numel():
-        raise NerfclError(
-            f"frame {number}: the image must be a (height, width, 3) array of uint8, found {tuple(pixels.shape)} of "
-            f"{pixels.dtype}"
-        )
-    if pose.shape != (4, 4) or not torch.isfinite(pose.float()).all():
-        raise NerfclError(f"frame {number}: the pose must be a 4x4 matrix of finite numbers")
-    turn = pose[:3, :3]
-    if (turn.T @ turn - torch.eye(3, dtype=turn.dtype)).abs().max() > 1e-3 or torch.linalg.det(turn) < 0.0:
-        raise NerfclError(f"frame {number}: the pose's upper 3x3 part is no rotation")
-    if lens.shape != (4,) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
-        raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, fx and fy above 0")
-    return _views(pixels[None], pose.float()[None], lens.float()[None])
-
-
-def _copy(value: Any) -> Tensor:
-    return value.detach().cpu().clone() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
-
-
-def _views(images: Tensor, poses: Tensor, intrinsics: Tensor) -> Views:
-    return Views(images, poses, intrinsics, ("",) * len(images))

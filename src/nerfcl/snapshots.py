@@ -78,9 +78,9 @@ class Snapshot:
 def pack(state: Mapping[str, Tensor], bits: int) -> bytes:
     """Tensors in few bytes.
 
-    Large floating-point tensors are rounded to 2^bits - 1 evenly spaced values, between the largest of 64 neighbours
-    and its negative (blockwise quantisation, as Dettmers et al. 2022); small ones are kept in half precision, others
-    exactly. What has many zeros, or uses few of its values, is then compressed.
+    What is not zero in large floating-point tensors is rounded to 2^bits - 1 evenly spaced values, between the largest
+    of 64 neighbours and its negative (blockwise quantisation, as Dettmers et al. 2022); small ones are kept in half
+    precision, others exactly. Then everything is compressed.
 
     Args:
         state: tensors by name.
@@ -122,11 +122,19 @@ def _narrow(value: Tensor, bits: int) -> dict[str, np.ndarray]:
         return {"exact": value.numpy()}
     if value.numel() < _LARGE:
         return {"half": value.half().numpy()}
-    blocks = torch.nn.functional.pad(value.flatten(), (0, -value.numel() % _BLOCK)).view(-1, _BLOCK)
+    held = value.flatten() != 0.0
+    values = value.flatten()[held]
+    blocks = torch.nn.functional.pad(values, (0, -len(values) % _BLOCK)).view(-1, _BLOCK)
     scales = blocks.abs().amax(1, keepdim=True).clamp(max=torch.finfo(torch.float16).max).half()
     most = 2 ** (bits - 1) - 1
     levels = (blocks / scales.float().clamp(min=1e-12) * most).round().clamp(-most, most)
-    return {"levels": levels.to(torch.int8).numpy(), "scales": scales.numpy(), "most": np.array(most), "shape": shape}
+    return {
+        "levels": levels.to(torch.int8).numpy(),
+        "scales": scales.numpy(),
+        "most": np.array(most),
+        "held": np.packbits(held.numpy()),
+        "shape": shape,
+    }
 
 
 def _widen(parts: dict[str, np.ndarray]) -> Tensor:
@@ -139,4 +147,7 @@ def _widen(parts: dict[str, np.ndarray]) -> Tensor:
     if "bits" in parts:
         return torch.from_numpy(np.unpackbits(parts["bits"], count=count).astype(bool)).view(shape)
     levels, scales = torch.from_numpy(parts["levels"]).float(), torch.from_numpy(parts["scales"]).float()
-    return (levels * (scales / float(parts["most"]))).flatten()[:count].view(shape)
+    held = torch.from_numpy(np.unpackbits(parts["held"], count=count).astype(bool))
+    values = torch.zeros(count)
+    values[held] = (levels * (scales / float(parts["most"]))).flatten()[: int(held.sum())]
+    return values.view(shape)

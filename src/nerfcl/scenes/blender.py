@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerfcl.cameras import focal_from_angle
+from nerfcl.cameras import focal_from_angle, is_rotation
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.images import open_image, read_image
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene, Views, box_seen_by
@@ -93,8 +93,7 @@ def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
         raise NerfclError(f"{path}: frame {index} has no 4x4 'transform_matrix' of numbers; add it or remove the frame")
     if not np.isfinite(pose).all():
         raise NerfclError(f"{path}: frame {index} has NaN or infinity in 'transform_matrix'; mend or remove the frame")
-    turn = pose[:3, :3].astype(np.float64)
-    if np.abs(turn.T @ turn - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0.0:
+    if not is_rotation(torch.from_numpy(pose[:3, :3])):
         raise NerfclError(
             f"{path}: frame {index} has a 'transform_matrix' whose upper 3x3 part is no rotation; "
             "mend or remove the frame"
