@@ -95,16 +95,13 @@ def _page(config: CompareOnline, arms: dict[str, str], rows: list[dict[str, Any]
         "rendered with the running mean of the parameters; mean ± standard deviation over seeds.",
         f"Rebuilt by `{command}`; {processor()}; {versions()}.",
         "",
-        "| | PSNR, dB | against joint | forgetting, dB | frames a second | kept |",
-        "|---|---|---|---|---|---|",
+        "| | PSNR, dB | against joint | kept |",
+        "|---|---|---|---|",
     ]
     for what, row in zip(arms.values(), rows, strict=True):
         gap = "" if row["to_joint"] is None else _mean(row["to_joint"], row["to_joint_std"], "+")
-        forgetting = "" if row["forgetting"] is None else f"{row['forgetting']:.2f}"
-        lines.append(
-            f"| {what} | {_mean(row['psnr'], row['psnr_std'])} | {gap} | {forgetting} "
-            f"| {row['frames_per_second']:.1f} | {human_bytes(row['memory_bytes'])} |"
-        )
+        psnr, kept = _mean(row["psnr"], row["psnr_std"]), human_bytes(row["memory_bytes"])
+        lines.append(f"| {what} | {psnr} | {gap} | {kept} |")
     name = "online-large" if large else "online"
     return [*lines, "", f"![PSNR of every frame seen so far](images/{name}-frames.png)", ""]
 
