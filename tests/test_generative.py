@@ -64,7 +64,7 @@ def test_the_past_is_what_the_model_rendered_before_it_changed(row: str, stream:
     strategy.begin(state, stream[1], model)
     batch = strategy.batch(state, some(stream))
     assert batch.new == 64
-    dreamed = batch.select(slice(96 if row == "replay+" else 64, None))
+    dreamed = batch.select(slice(64 + round(0.2 * 64) if row == "replay+" else 64, None))
     assert len(dreamed)
     torch.testing.assert_close(dreamed.colours, what_the_model_sees(past, dreamed))
     assert not torch.allclose(dreamed.colours, what_the_model_sees(model, dreamed), atol=0.05)
@@ -114,11 +114,11 @@ def test_rays_that_the_snapshot_is_unsure_of_are_left_out(stream: Stream, model:
         state.snapshot.unpack(model)
         states.append(state)
     opacity = states[0].snapshot.render(states[0].dream(2000)).opacity
-    unsure = ((opacity > 0.1) & (opacity < 0.9)).float().mean()
+    unsure = ((opacity > 0.4) & (opacity < 0.6)).float().mean()
     assert 0.02 < unsure < 0.98, "the model is unsure here and there"
     dreamed = states[1].dream(2000)
     opacity = states[1].snapshot.render(dreamed).opacity
-    assert ((opacity < 0.1) | (opacity > 0.9)).all()
+    assert ((opacity < 0.4) | (opacity > 0.6)).all()
     assert 0 < len(dreamed) <= 2000
 
 

@@ -94,7 +94,7 @@ def test_pixels_of_the_past_follow_those_of_the_present() -> None:
     assert check_pixels_against_their_views(both).tolist() == [1, 1, 2, 2, 2]
 
 
-@given(st.integers(0, 60), st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 1000))
+@given(st.integers(1, 60), st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 1000))
 def test_capacity_is_never_exceeded_and_always_used(capacity: int, fills: list[int], seed: int) -> None:
     full = memory(capacity, seed)
     first = 0

@@ -174,6 +174,11 @@ ROWS = [
     "replay:memory-rays=90,memory-fill=loss-grid",
     "replay-all",
     "agem:memory-rays=90",
+    "replay-images:memory-bytes=1500,past-share=0.75",
+    "generative:renew-every=2",
+    "generative-free",
+    "replay+:memory-rays=90",
+    "ewc:importance-rays=32",
 ]
 
 

@@ -67,6 +67,8 @@ class MemorySettings:
     soft: bool = False
 
     def __post_init__(self) -> None:
+        if self.capacity is not None and self.capacity < 1:
+            raise NerfclError(f"--memory-rays {self.capacity}: must be at least 1")
         if self.fill not in FILLS:
             raise NerfclError(f"--memory-fill {self.fill}: must be {', '.join(FILLS)}")
         if self.draw not in DRAWS:

@@ -16,7 +16,7 @@ from nerfcl.snapshots import BITS, Snapshot
 from nerfcl.strategies.strategy import Strategy, split
 from nerfcl.streams import Experience
 
-_UNSURE = 0.1  # share of the light that is stopped, or gets through, from which on a ray is left out
+_UNSURE = 0.4  # share of the light that is stopped, or gets through, from which on a ray is left out
 _MORE = 1.25  # so many times the rays are asked for where some are left out
 
 
@@ -27,7 +27,7 @@ class GenerativeState:
         snapshot: not yet taken.
         generator: chooses pixels.
         cameras: how they are remembered.
-        only_sure: leave out rays along which the snapshot stops neither nearly all light nor nearly none.
+        only_sure: leave out rays along which the snapshot stops about half of the light.
     """
 
     def __init__(

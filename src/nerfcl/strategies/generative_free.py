@@ -15,7 +15,7 @@ from nerfcl.strategies.generative import Generative, GenerativeState
 class GenerativeFree(Generative):
     """Generative replay from cameras that are drawn from a small distribution; see `PoseMixture`.
 
-    Rays along which the snapshot stops neither nearly all light nor nearly none are left out: there it is unsure.
+    Rays along which the snapshot stops about half of the light are left out: there it is unsure.
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
