@@ -6,19 +6,9 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from nerfcl.reports.machine import processor as processor
+
 LEGO = Path(__file__).resolve().parents[2] / "shared/data/nerf_synthetic/lego"
-
-
-def processor() -> str:
-    """The processor's name and number of threads, where the system tells it."""
-    import torch
-
-    try:
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        name = names[0].split(":", 1)[1].strip()
-    except (OSError, IndexError):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
 
 
 def versions() -> str:

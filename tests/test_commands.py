@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -80,7 +81,7 @@ def test_config_is_enough_to_run_it_again(finished_run: Path, tmp_path: Path) ->
 def test_comparison_shares_the_first_task_and_agrees_with_its_runs(finished_comparison: Path) -> None:
     comparison = json.loads((finished_comparison / "comparison.json").read_text())
     assert [row["strategy"] for row in comparison["rows"]] == ["finetune", "replay", "joint"]
-    assert {"comparison.png", "curves.png"} <= files_in(finished_comparison)
+    assert {"comparison.png", "curves.png", "report.html"} <= files_in(finished_comparison)
     for seed in (0, 1):
         first = {json.dumps(run["R"][0]) for run in comparison["runs"] if run["seed"] == seed}
         assert len(first) == 1, "all strategies begin with the same first task"
@@ -91,6 +92,20 @@ def test_comparison_shares_the_first_task_and_agrees_with_its_runs(finished_comp
         assert row["drop_std"] == pytest.approx(np.std(drops, ddof=1))
         assert row["final"] == pytest.approx(np.mean([run["R"][1] for run in runs], axis=0))
     assert comparison["rows"][0]["memory_bytes"] == 0
+
+
+def test_the_page_of_a_comparison_tells_its_figures_and_how_to_make_it_again(finished_comparison: Path) -> None:
+    page = html.unescape((finished_comparison / "report.html").read_text(encoding="utf-8"))
+    comparison = json.loads((finished_comparison / "comparison.json").read_text())
+    for row in comparison["rows"]:
+        assert row["strategy"] in page
+        assert all(f"{value:.2f}" in page for value in row["final"])
+    config = json.loads((finished_comparison / "config.json").read_text())
+    assert config["command"] in page
+    assert all(f"{package} {version}" in page for package, version in config["versions"].items())
+    assert page.count("upper bound") > page.count("lower bound") > 0
+    # Three strategies; truth, after both tasks and the error of both old test views.
+    assert page.count("data:image/png;base64,") == 3 * 2 * 4
 
 
 def test_a_run_of_a_comparison_equals_the_run_by_itself(finished_comparison: Path, finished_run: Path) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nerfcl.strategies.finetune import FineTune
     from nerfcl.strategies.joint import Joint
     from nerfcl.strategies.replay import Replay, ReplayAll
+    from nerfcl.strategies.replay_images import ReplayImages
     from nerfcl.strategies.soft_targets import SoftTargetRegularization
     from nerfcl.strategies.strategy import Strategy
     from nerfcl.streams import Experience, make_stream

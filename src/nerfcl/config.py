@@ -137,13 +137,22 @@ class Run(Common):
 class Comparison:
     """What every comparison is told: all its rows are trained with all its seeds."""
 
-    strategies: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Rows of the table: {_STRATEGY_NAMES}. {_ROWS}")] = (
-        "finetune",
-        "replay",
-        "joint",
-    )
+    strategies: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"Rows of the table: {_STRATEGY_NAMES}; or all of them: all. {_ROWS}")
+    ] = ("finetune", "replay", "joint")
     seeds: tuple[int, ...] = (0,)
-    """Seeds; several give mean and standard deviation."""
+    """A single number is how many seeds there are, from 0 on (0 is seed 0 alone); several are the seeds themselves.
+    More than one give mean and standard deviation."""
+    budget_bytes: tuple[str, ...] = ()
+    """Bytes that may be kept of the past, in units of 1024: 64K 256K 1M. A row becomes one for each budget, up to the
+    first that has room for everything; it overrules --memory-rays and --memory-bytes. Rows that set these themselves
+    stay as they are, and so do strategies without a size; these show what they turned out to keep."""
+    jobs: int | None = None
+    """Runs at a time on one machine, which divide its cores, unless OMP_NUM_THREADS says how many threads each has;
+    with as many threads a run, results are the same. Default: 1; with --ray one for each core."""
+    ray: str | None = None
+    """Do the runs on a Ray cluster: its address, as ray.init takes it, or "local", which starts one here; needs
+    pip install 'nerfcl[cluster]' on all machines. Only whole runs come back: what was stopped begins again."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Setup:
     model: ModelSettings
     training: TrainingSettings
     device: torch.device
+    shown: bool = True  # whether each run shows how far it is
 
     @property
     def tasks(self) -> list[str]:
@@ -68,6 +69,12 @@ class Setup:
         """How long each task is learned: a number and what it counts."""
         epochs = self.training.epochs
         return (self.training.steps, "steps") if epochs is None else (epochs, "epochs")
+
+    def progress_bar(self, label: str) -> ProgressBar:
+        """Of one run; it shows nothing where others share the terminal."""
+        from rich.console import Console
+
+        return ProgressBar(label, self.tasks, None if self.shown else Console(quiet=True, force_terminal=False))
 
 
 def set_up(config: Common) -> Setup:
@@ -213,7 +220,7 @@ def train_first(folder: Path, config: Run, setup: Setup, compilation: float) -> 
     learner = _learner(FineTune(), config.seed, setup)
     with _observed(folder, f"first task · seed {config.seed}", config, learner, setup, compilation) as observers:
         learn(setup.stream, learner, setup.training, observers, until=1)
-    return _checkpoint(folder, 1)
+    return checkpoint_in(folder, 1)
 
 
 def train_into(
@@ -222,7 +229,7 @@ def train_into(
     """Goes on with a run where its folder says it is, to its end, and writes its reports."""
     claim_folder(folder, settings_of(config), about(config))
     learner = _learner(strategy, config.seed, setup)
-    if first is not None and not strategy.watches_steps and not _checkpoint(folder, 1).exists():
+    if first is not None and not strategy.watches_steps and not checkpoint_in(folder, 1).exists():
         shared = _learner(FineTune(), config.seed, setup)
         resume(shared, load_checkpoint(first), setup.training.optimisation)
         take_over_first(learner, shared, setup.stream)
@@ -267,32 +274,33 @@ def _observed(
     folder: Path, label: str, config: Run, learner: Learner, setup: Setup, compilation: float
 ) -> Iterator[list[Any]]:
     """Puts the learner where the folder's last checkpoint stood, and gathers who watches it go on."""
-    saved = [i for i in range(1, len(setup.stream) + 1) if _checkpoint(folder, i).exists()]
+    saved = [i for i in range(1, len(setup.stream) + 1) if checkpoint_in(folder, i).exists()]
     if saved:
-        resume(learner, load_checkpoint(_checkpoint(folder, saved[-1])), setup.training.optimisation)
+        resume(learner, load_checkpoint(checkpoint_in(folder, saved[-1])), setup.training.optimisation)
     if learner.done == len(setup.stream):
         yield []
         return
     learner.history.compilation = compilation
     with (
-        ProgressBar(label, setup.tasks) as bar,
+        setup.progress_bar(label) as bar,
         TensorBoardWriter(folder / "tensorboard", setup.tasks, learner.history.steps + 1) as board,
     ):
         yield [bar, board, _Saver(folder, config, setup)]
 
 
-def _checkpoint(folder: Path, done: int) -> Path:
+def checkpoint_in(folder: Path, done: int) -> Path:
+    """Where a run has its checkpoint after so many tasks."""
     return folder / "checkpoints" / f"task-{done}.pt"
 
 
 def _save(folder: Path, learner: Learner, config: Run, setup: Setup) -> None:
-    path = _checkpoint(folder, learner.done)
+    path = checkpoint_in(folder, learner.done)
     # The next task begins with an optimiser of its own.
     save_checkpoint(path, learner, settings_of(config), setup.model, with_optimiser=setup.training.keep_optimiser)
 
 
 def history_in(folder: Path, setup: Setup) -> History:
-    return load_checkpoint(_checkpoint(folder, len(setup.stream))).history
+    return load_checkpoint(checkpoint_in(folder, len(setup.stream))).history
 
 
 def _write_pictures(folder: Path, name: str, history: History, setup: Setup, *, from_scratch: bool) -> None:
@@ -324,9 +332,8 @@ def write_gif(path: Path, histories: dict[str, History], setup: Setup) -> None:
 
 
 def settings_of(config: Training) -> dict[str, Any]:
-    """What decides a run's results: all options but where they go."""
-    settings = asdict(config)
-    del settings["out"]
+    """What decides a run's results: all options but where they go, and who works them out."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "jobs", "ray")}
     return json.loads(json.dumps(settings, default=str))  # paths
 
 

@@ -14,7 +14,6 @@ from nerfcl.files import write_json
 from nerfcl.folders import claim_folder
 from nerfcl.learner import History, Learner, StepReport, new_learner
 from nerfcl.looks import picture_positions, watched_view
-from nerfcl.reports.progress import ProgressBar
 from nerfcl.reports.results import results_of
 from nerfcl.reports.stream_animation import chunk_bars_gif, frames_gif
 from nerfcl.reports.streams import chunk_bars_figure, evolution_figure, frames_figure
@@ -91,14 +90,14 @@ def train_stream(
     """
     claim_folder(folder, settings_of(config), about(config))
     learner = new_learner(strategy, lambda: setup.model.build(config.seed, setup.device), config.seed)
-    latest = folder / "checkpoints" / "latest.pt"
+    latest = _latest(folder)
     if latest.exists():
         resume(learner, load_checkpoint(latest), setup.training.optimisation)
     label = parse_row(config.strategy).label
     if learner.done < len(setup.stream):
         learner.history.compilation = compilation
         with (
-            ProgressBar(f"{label} · seed {config.seed}", setup.tasks) as bar,
+            setup.progress_bar(f"{label} · seed {config.seed}") as bar,
             TensorBoardWriter(folder / "tensorboard", setup.tasks, learner.history.steps + 1) as board,
         ):
             learn(setup.stream, learner, setup.training, [bar, board, _Saver(latest, config, setup)])
@@ -107,6 +106,15 @@ def train_stream(
     _write_pictures(folder, label, history, setup)
     write_json(folder / "results.json", results)
     return results, history
+
+
+def stream_history_in(folder: Path) -> History:
+    """What is known of a run over a stream so far."""
+    return load_checkpoint(_latest(folder)).history
+
+
+def _latest(folder: Path) -> Path:
+    return folder / "checkpoints" / "latest.pt"
 
 
 class _Saver:

@@ -154,8 +154,15 @@ def label_ends(axes: Axes, labels: Sequence[str], ends: Sequence[float], right: 
 
 
 def decibels(value: float, digits: int = 2) -> str:
-    """A PSNR as text, without its unit."""
-    return "∞" if value == math.inf else f"{value:.{digits}f}"
+    """A PSNR as text, without its unit; a dash where there is none."""
+    return "∞" if value == math.inf else "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """A difference in dB as text, without its unit; a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
 
 
 def finite_range(values: Iterable[float]) -> tuple[float, float]:

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import multiprocessing
-import os
-import signal
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nerfcl import workers
 from nerfcl.errors import NerfclError
 from nerfcl.files import written_aside
 from nerfcl.scenes.bricks import Brick, Part, Prism, Tube, Turned
@@ -434,17 +431,8 @@ def write_png(path: Path, image: Image.Image) -> None:
 
 
 def start_worker() -> None:
-    """Readies a process of a pool: one thread, no end by Ctrl-C but by its parent's wish, and none without a parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Readies a process of a pool, which renders on one thread."""
+    workers.start_worker()
     import drjit  # pyright: ignore[reportMissingImports]
 
     drjit.set_thread_count(1)
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent was killed; else it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

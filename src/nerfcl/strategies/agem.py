@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from nerfcl.cameras import pixel_offsets, pixel_rays, stratified_offsets
-from nerfcl.errors import NerfclError
 from nerfcl.memory import STREAMING, MemorySettings, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model, Rendering
@@ -68,8 +67,6 @@ class AGem(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        if self.memory_rays is not None and self.memory_rays < 1:
-            raise NerfclError(f"--memory-rays {self.memory_rays}: must be at least 1")
         pixel_offsets(self.rays_per_pixel)  # these refuse what cannot work
         self._memory_settings()
 

@@ -15,7 +15,7 @@ from nerfcl.snapshots import BITS, Snapshot
 from nerfcl.strategies.recollection import recall_by
 from nerfcl.strategies.replay import Replay, ReplayState
 from nerfcl.strategies.strategy import split
-from nerfcl.streams import Experience
+from nerfcl.streams import Experience, Stream
 
 
 class ReplayPlusState(ReplayState):
@@ -66,7 +66,7 @@ class ReplayPlus(Replay):
     """
 
     memory_fill: str = "contrast"
-    dream_share: float = 0.5
+    dream_share: float = 0.8
     snapshot_bits: int = BITS
     renew_every: int = 1
 
@@ -79,6 +79,9 @@ class ReplayPlus(Replay):
             raise NerfclError(f"--renew-every {self.renew_every}: must be at least 1")
         if self.memory_fill in STREAMING or self.update_losses:
             raise NerfclError("replay+: takes no losses from its steps; use replay for these options")
+
+    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
+        return {}  # how many bytes the snapshot takes is not known before
 
     def new_state(self, generator: torch.Generator) -> ReplayPlusState:
         memory = RayMemory(self._memory_settings(), generator)
