@@ -433,3 +433,12 @@ def test_the_watched_view_is_the_farthest_from_what_is_learned_later(stream: Str
     # Right test views at azimuths 10 and 340 degrees; of the left train views the one at 270 is nearest to both.
     assert watched_view(stream) == (0, 0)
     assert watched_view(stream[:1]) == (0, 1)
+
+
+def test_in_a_stream_of_chunks_the_third_or_a_later_one_is_watched(stream: Stream) -> None:
+    chunk = dataclasses.replace(stream[0], announced=False)
+    without = dataclasses.replace(chunk, test=chunk.test.select([]))
+    assert watched_view((chunk, chunk, chunk, chunk))[0] == 2
+    assert watched_view((chunk, chunk, without, chunk))[0] == 3
+    assert watched_view((without, chunk, without))[0] == 1
+    assert watched_view((chunk,)) == (0, len(chunk.test) // 2)

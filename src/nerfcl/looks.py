@@ -78,10 +78,12 @@ def score_if_due(learner: Learner, stream: Stream, settings: TrainingSettings) -
 def watched_view(stream: Stream) -> tuple[int, int]:
     """The test view that the frames show: which experience it belongs to, and its position there.
 
-    It is one of the first experience that has any, the one whose camera is farthest from all cameras of later training:
-    there forgetting shows.
+    It is one of the first experience that has any, in a stream of chunks of the third one or the next that has any; and
+    there the one whose camera is farthest from all cameras of later training, since there forgetting shows.
     """
-    watched = next(i for i, experience in enumerate(stream) if len(experience.test))
+    tested = [i for i, experience in enumerate(stream) if len(experience.test)]
+    first = 0 if stream[0].announced else 2
+    watched = next((i for i in tested if i >= first), tested[0])
     test = stream[watched].test
     later = stream[watched + 1 :]
     if not later:
