@@ -1,6 +1,6 @@
 """A stream that is killed, and one that is long. Writes docs/endurance.md.
 
-python benchmarks/endurance.py --spiral SPIRAL [--data PATH] [--kills 20] [--steps-per-chunk 8] [--runs FOLDER]
+python benchmarks/endurance.py --spiral SPIRAL [--data PATH] [--kills 20] [--steps-per-chunk 4] [--runs FOLDER]
 
 SPIRAL is what `nerfcl make-scene --trajectory spiral --frames 5000 --img-wh 64 64 --out SPIRAL` renders; it is pushed
 frame by frame into an `OnlineLearner`. PATH is the scene whose stream is killed.
@@ -31,6 +31,7 @@ from nerfcl.files import written_aside
 from nerfcl.kernels import compile_kernels
 from nerfcl.online import OnlineLearner, OnlineSettings
 from nerfcl.reports.progress import track
+from nerfcl.scenes.images import on_background
 
 SIDE_OF_THE_TRUCK = 2.9  # world units
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--spiral", type=Path, required=True)
     parser.add_argument("--data", default=lego_or_builtin())
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps-per-chunk", type=int, default=8)
+    parser.add_argument("--steps-per-chunk", type=int, default=4)
     parser.add_argument("--runs", type=Path, default=Path("outputs/endurance"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/endurance.md")
     options = parser.parse_args()
@@ -65,7 +66,8 @@ def measure_flatness(spiral: Path, steps_per_chunk: int) -> list[dict[str, float
     with learner:
         started, steps = time.perf_counter(), 0
         for number, (file, pose, intrinsics) in enumerate(track(frames, "frames"), 1):
-            learner.observe(np.asarray(Image.open(file).convert("RGB")), pose, intrinsics)
+            image = on_background(Image.open(file).convert("RGBA"), None, (1.0, 1.0, 1.0))
+            learner.observe(image, pose, intrinsics)
             if number % stretch == 0:
                 observed, now = learner.status(), time.perf_counter()
                 marks.append(

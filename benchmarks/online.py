@@ -71,7 +71,7 @@ def main() -> None:
     with written_aside(out) as aside:
         aside.write_text("\n".join(_page(config, arms, rows, large)), encoding="utf-8")
     if out.parent == DOCS:
-        for picture in ("frames.png", "frames.gif", "curve.png"):
+        for picture in ("frames.png",) if large else ("frames.png", "frames.gif", "curve.png"):
             shutil.copy(runs / picture, DOCS / "images" / f"{name}-{picture}")
     print(f"written: {out}")
 
@@ -85,25 +85,42 @@ def _page(config: CompareOnline, arms: dict[str, str], rows: list[dict[str, Any]
     frames = f"chunks of {config.chunk_frames} frames, {config.iters_per_chunk} steps of {config.rays} new rays each"
     scene = f"{Path(config.data).name} at {config.img_wh[0]}x{config.img_wh[1]}"
     command = "python benchmarks/online.py" + (" --experiment large --data SPIRAL" if large else "")
-    seeds = ", ".join(map(str, config.seeds))
-    lines = [
+    name = "online-large" if large else "online"
+    return [
         "# The long stream" if large else "# A stream of frames",
         "",
-        f"{scene}, order {config.order}, {frames}; seeds {seeds}.",
-        "Where a strategy replays, it has as many rays again (old ones are half of a step; for images three quarters,",
-        "for everything seven eighths). PSNR over all test views when the stream has ended,",
-        "rendered with the running mean of the parameters; mean ± standard deviation over seeds.",
+        f"{scene}, order {config.order}, {frames}; seeds {', '.join(map(str, config.seeds))}.",
+        *(_ABOUT_LARGE if large else _ABOUT_SMALL),
+        "PSNR over all test views when the stream has ended, rendered with the running mean of the parameters; mean ±",
+        "standard deviation over seeds.",
         f"Rebuilt by `{command}`; {processor()}; {versions()}.",
         "",
-        "| | PSNR, dB | against joint | kept |",
+        f"| | PSNR, dB | {'change since learned' if large else 'against joint'} | kept |",
         "|---|---|---|---|",
+        *(_line(what, row, large) for what, row in zip(arms.values(), rows, strict=True)),
+        "",
+        f"![PSNR of every frame seen so far](images/{name}-frames.png)",
+        "",
     ]
-    for what, row in zip(arms.values(), rows, strict=True):
-        gap = "" if row["to_joint"] is None else _mean(row["to_joint"], row["to_joint_std"], "+")
-        psnr, kept = _mean(row["psnr"], row["psnr_std"]), human_bytes(row["memory_bytes"])
-        lines.append(f"| {what} | {psnr} | {gap} | {kept} |")
-    name = "online-large" if large else "online"
-    return [*lines, "", f"![PSNR of every frame seen so far](images/{name}-frames.png)", ""]
+
+
+_ABOUT_SMALL = (
+    "Where a strategy replays, it has as many rays again (old ones are half of a step; for images three quarters, for",
+    "everything seven eighths).",
+)
+_ABOUT_LARGE = (
+    "Where a strategy replays, it has as many rays again. The loss grid takes at most 2048 rays of every eighth frame,",
+    "1,024,000 of the whole stream: a memory of 2,048,000 rays would hold the same ones. A region's share may be more",
+    "than its pixels, so that they are fewer in fact.",
+)
+
+
+def _line(what: str, row: dict[str, Any], large: bool) -> str:
+    if large:
+        change = f"{row['backward_transfer']:+.2f}"
+    else:
+        change = "" if row["to_joint"] is None else _mean(row["to_joint"], row["to_joint_std"], "+")
+    return f"| {what} | {_mean(row['psnr'], row['psnr_std'])} | {change} | {human_bytes(row['memory_bytes'])} |"
 
 
 def _mean(mean: float, spread: float, sign: str = "") -> str:

@@ -68,6 +68,8 @@ def test_it_writes_everything_that_it_promises(finished: Path) -> None:
     found = files_in(finished)
     assert {"config.json", "results.json", "checkpoints/latest.pt"} <= found
     assert {"frames.png", "frames.gif", "chunks.png", "chunks.gif", "evolution.png"} <= found
+    scored = json.loads((finished / "results.json").read_text())["scored"]
+    assert {f"chunks/after-{over}.png" for over in scored} <= found
     assert any("tfevents" in name for name in found)
     assert not [name for name in found if Path(name).name.startswith(".")], "a temporary file was left behind"
     for name in ("frames.png", "chunks.png", "evolution.png", "frames.gif", "chunks.gif"):

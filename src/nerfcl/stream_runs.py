@@ -138,6 +138,8 @@ def _write_pictures(folder: Path, label: str, history: History, setup: Setup) ->
     if len(setup.stream) > 1:
         chunk_bars_figure(folder / "chunks.png", chunks[-1][1], chunks[-1][0], title)
         chunk_bars_gif(folder / "chunks.gif", chunks, title)
+        for over, values in chunks:
+            chunk_bars_figure(folder / "chunks" / f"after-{over}.png", values, over, title)
     watched = watched_view(setup.stream)[0]
     test = setup.stream[watched].test
     view = picture_positions(test)[-1]
