@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,15 @@ class Snapshot:
     Args:
         bits: of each value of the large tables, 4 to 8; see `pack`.
         rays_per_pixel: rays averaged over each pixel's area when it is asked.
+        renew_every: of the models that are offered, every so many one is taken, the first one first.
     """
 
-    def __init__(self, bits: int = BITS, rays_per_pixel: int = 1) -> None:
-        if not 4 <= bits <= 8:
-            raise NerfclError(f"--snapshot-bits {bits}: must lie between 4 and 8")
-        self.bits, self._offsets = bits, pixel_offsets(rays_per_pixel)
+    def __init__(self, bits: int = BITS, rays_per_pixel: int = 1, renew_every: int = 1) -> None:
+        check_bits(bits)
+        if renew_every < 1:
+            raise NerfclError(f"--renew-every {renew_every}: must be at least 1")
+        self.bits, self._offsets, self._renew_every = bits, pixel_offsets(rays_per_pixel), renew_every
+        self._offered = 0
         self._packed = b""
         self._model: Model | None = None
 
@@ -48,6 +52,12 @@ class Snapshot:
     def take(self, model: Model) -> None:
         """Keeps a model as it is now."""
         self._packed, self._model = pack(model.rendering_state(), self.bits), None
+
+    def offer(self, model: Model) -> None:
+        """Keeps a model as it is now, where it is time for a new one."""
+        if self._offered % self._renew_every == 0:
+            self.take(model)
+        self._offered += 1
 
     def unpack(self, like: Model) -> None:
         """Makes the working copy, if there is none.
@@ -66,13 +76,29 @@ class Snapshot:
         rays = pixel_rays(pixels.poses, pixels.intrinsics, pixels.columns, pixels.rows, self._offsets)
         return self._model.render(rays)
 
+    def colour(self, pixels: Pixels) -> tuple[Pixels, Tensor]:
+        """B pixels in the colours that it sees through them, and the opacity (B,) along each."""
+        seen = self.render(pixels)
+        return replace(pixels, colours=seen.rgb.clamp(0.0, 1.0).cpu()), seen.opacity.cpu()
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs; then it has to be unpacked again."""
-        return {"packed": packed_tensor(self._packed)}
+        return {"packed": packed_tensor(self._packed), "offered": self._offered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         self._packed, self._model = unpacked_bytes(state["packed"]), None
+        self._offered = state["offered"]
+
+
+def check_bits(bits: int) -> None:
+    """Refuses numbers of bits that nothing is packed with.
+
+    Raises:
+        NerfclError: fewer than 4 or more than 8.
+    """
+    if not 4 <= bits <= 8:
+        raise NerfclError(f"--snapshot-bits {bits}: must lie between 4 and 8")
 
 
 def pack(state: Mapping[str, Tensor], bits: int) -> bytes:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from nerfcl.pose_mixture import PoseMixture
-from nerfcl.snapshots import Snapshot
 from nerfcl.strategies.generative import Generative, GenerativeState
 
 
@@ -20,5 +19,4 @@ class Distill(Generative):
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
-        snapshot = Snapshot(self.snapshot_bits, self.rays_per_pixel)
-        return GenerativeState(snapshot, generator, PoseMixture(components=1), only_sure=False)
+        return GenerativeState(self._new_snapshot(), generator, PoseMixture(components=1), only_sure=False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from nerfcl.errors import NerfclError
 from nerfcl.frames import Frames
 from nerfcl.pixels import Pixels
 from nerfcl.pose_mixture import PoseMixture
@@ -34,7 +33,6 @@ class GenerativeState:
         self, snapshot: Snapshot, generator: torch.Generator, cameras: Frames | PoseMixture, *, only_sure: bool
     ) -> None:
         self.snapshot, self.generator, self.cameras, self.only_sure = snapshot, generator, cameras, only_sure
-        self.learned = 0  # experiences
 
     @property
     def nbytes(self) -> int:
@@ -43,12 +41,11 @@ class GenerativeState:
 
     def dream(self, count: int) -> Pixels:
         """`count` pixels of the past, as the snapshot renders them; they may be fewer where it is unsure."""
-        pixels = self.cameras.draw(int(count * _MORE) if self.only_sure else count, self.generator)
-        seen = self.snapshot.render(pixels)
-        pixels = replace(pixels, colours=seen.rgb.clamp(0.0, 1.0).cpu())
+        asked = int(count * _MORE) if self.only_sure else count
+        pixels, opacity = self.snapshot.colour(self.cameras.draw(asked, self.generator))
         if not self.only_sure:
             return pixels
-        sure = ((seen.opacity < _UNSURE) | (seen.opacity > 1.0 - _UNSURE)).cpu().nonzero()
+        sure = ((opacity < _UNSURE) | (opacity > 1.0 - _UNSURE)).nonzero()
         return pixels.select(sure[:count, 0])
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,7 +53,6 @@ class GenerativeState:
         return {
             **self.snapshot.state_dict(),
             "cameras": self.cameras.state_dict(),
-            "learned": self.learned,
             "generator": self.generator.get_state(),
         }
 
@@ -64,7 +60,6 @@ class GenerativeState:
         """Takes back what `state_dict` gave."""
         self.snapshot.load_state_dict(state)
         self.cameras.load_state_dict(state["cameras"])
-        self.learned = state["learned"]
         self.generator.set_state(state["generator"])
 
 
@@ -86,14 +81,11 @@ class Generative(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        Snapshot(self.snapshot_bits, self.rays_per_pixel)  # these refuse what cannot work
+        self._new_snapshot()  # these refuse what cannot work
         split(2, self.past_share)
-        if self.renew_every < 1:
-            raise NerfclError(f"--renew-every {self.renew_every}: must be at least 1")
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
-        snapshot = Snapshot(self.snapshot_bits, self.rays_per_pixel)
-        return GenerativeState(snapshot, generator, Frames(), only_sure=False)
+        return GenerativeState(self._new_snapshot(), generator, Frames(), only_sure=False)
 
     def begin(self, state: GenerativeState, experience: Experience, model: Model) -> None:
         state.snapshot.unpack(model)
@@ -109,6 +101,7 @@ class Generative(Strategy):
 
     def end(self, state: GenerativeState, experience: Experience, model: Model) -> None:
         state.cameras.add(experience.train)
-        if state.learned % self.renew_every == 0:
-            state.snapshot.take(model)
-        state.learned += 1
+        state.snapshot.offer(model)
+
+    def _new_snapshot(self) -> Snapshot:
+        return Snapshot(self.snapshot_bits, self.rays_per_pixel, self.renew_every)

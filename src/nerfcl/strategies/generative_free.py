@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from nerfcl.pose_mixture import PoseMixture
-from nerfcl.snapshots import Snapshot
 from nerfcl.strategies.generative import Generative, GenerativeState
 
 
@@ -19,5 +18,4 @@ class GenerativeFree(Generative):
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
-        snapshot = Snapshot(self.snapshot_bits, self.rays_per_pixel)
-        return GenerativeState(snapshot, generator, PoseMixture(), only_sure=True)
+        return GenerativeState(self._new_snapshot(), generator, PoseMixture(), only_sure=True)

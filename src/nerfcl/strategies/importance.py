@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from nerfcl.cameras import pixel_offsets, pixel_rays
 from nerfcl.errors import NerfclError
 from nerfcl.pixels import pixels_at
 from nerfcl.rendering.rendering import Model
-from nerfcl.snapshots import BITS, pack, packed_tensor, unpack, unpacked_bytes
+from nerfcl.snapshots import BITS, check_bits, pack, packed_tensor, unpack, unpacked_bytes
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams import Experience
 
@@ -71,7 +72,7 @@ class ImportanceState:
 
 
 @dataclass(frozen=True)
-class Anchored(Strategy):
+class Anchored(Strategy, ABC):
     """A quadratic penalty holds each parameter where it was, in proportion to its importance for the past.
 
     The penalty is strength / 3 * sum(importance * (parameter - anchor)^2). Where importance is the Fisher diagonal,
@@ -104,8 +105,7 @@ class Anchored(Strategy):
                 f"--importance-batch {self.importance_batch}: must lie between 1 and --importance-rays "
                 f"{self.importance_rays}"
             )
-        if not 4 <= self.snapshot_bits <= 8:
-            raise NerfclError(f"--snapshot-bits {self.snapshot_bits}: must lie between 4 and 8")
+        check_bits(self.snapshot_bits)
 
     def new_state(self, generator: torch.Generator) -> ImportanceState:
         return ImportanceState(self.snapshot_bits, generator)
@@ -125,9 +125,9 @@ class Anchored(Strategy):
             found = [self.keep * old + new for old, new in zip(state.importance, found, strict=True)]
         state.keep([parameter.detach() for parameter in model.parameters()], found)
 
+    @abstractmethod
     def importance_of(self, rgb: Tensor, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """A scalar of a batch's (B, 3) colours, and what makes a batch's importance of its gradient."""
-        raise NotImplementedError
 
     def _measure(self, state: ImportanceState, experience: Experience, model: Model) -> list[Tensor]:
         """Importance of every parameter, a mean over rays of the experience."""

@@ -12,7 +12,6 @@ from nerfcl.memory import STREAMING, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model
 from nerfcl.snapshots import BITS, Snapshot
-from nerfcl.strategies.recollection import recall_by
 from nerfcl.strategies.replay import Replay, ReplayState
 from nerfcl.strategies.strategy import split
 from nerfcl.streams import Experience, Stream
@@ -30,7 +29,6 @@ class ReplayPlusState(ReplayState):
     def __init__(self, memory: RayMemory, snapshot: Snapshot, generator: torch.Generator) -> None:
         super().__init__(memory)
         self.snapshot, self.generator = snapshot, generator
-        self.learned = 0  # experiences
 
     @property
     def nbytes(self) -> int:
@@ -39,18 +37,16 @@ class ReplayPlusState(ReplayState):
 
     def dream(self, count: int) -> Pixels:
         """(count,) pixels of the frames that rays are stored of, as the snapshot renders them."""
-        pixels = self.memory.cameras.draw(count, self.generator)
-        return replace(pixels, colours=self.snapshot.render(pixels).rgb.clamp(0.0, 1.0).cpu())
+        return self.snapshot.colour(self.memory.cameras.draw(count, self.generator))[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to go on exactly."""
-        return {**super().state_dict(), "snapshot": self.snapshot.state_dict(), "learned": self.learned}
+        return {**super().state_dict(), "snapshot": self.snapshot.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         super().load_state_dict(state)
         self.snapshot.load_state_dict(state["snapshot"])
-        self.learned = state["learned"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +68,9 @@ class ReplayPlus(Replay):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Snapshot(self.snapshot_bits, self.rays_per_pixel)
+        self._new_snapshot()
         if not 0.0 <= self.dream_share <= 1.0:
             raise NerfclError(f"--dream-share {self.dream_share}: must lie between 0 and 1")
-        if self.renew_every < 1:
-            raise NerfclError(f"--renew-every {self.renew_every}: must be at least 1")
         if self.memory_fill in STREAMING or self.update_losses:
             raise NerfclError("replay+: takes no losses from its steps; use replay for these options")
 
@@ -85,7 +79,7 @@ class ReplayPlus(Replay):
 
     def new_state(self, generator: torch.Generator) -> ReplayPlusState:
         memory = RayMemory(self._memory_settings(), generator)
-        return ReplayPlusState(memory, Snapshot(self.snapshot_bits, self.rays_per_pixel), generator)
+        return ReplayPlusState(memory, self._new_snapshot(), generator)
 
     def begin(self, state: ReplayState, experience: Experience, model: Model) -> None:
         super().begin(state, experience, model)
@@ -110,8 +104,8 @@ class ReplayPlus(Replay):
 
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
         assert isinstance(state, ReplayPlusState)
-        state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))
-        state.soft_targets.end()
-        if state.learned % self.renew_every == 0:
-            state.snapshot.take(model)
-        state.learned += 1
+        super().end(state, experience, model)
+        state.snapshot.offer(model)
+
+    def _new_snapshot(self) -> Snapshot:
+        return Snapshot(self.snapshot_bits, self.rays_per_pixel, self.renew_every)
