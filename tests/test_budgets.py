@@ -24,7 +24,7 @@ from nerfcl.trajectories import make_trajectory
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--rays", "64", "--device", "cpu", "--evaluate-every", "99"]
 QUICK += ["--evaluate-views", "1"]
-SIZED = {"replay", "replay-images", "agem"}
+SIZED = {"replay", "replay-images", "replay+", "agem"}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,12 @@ def test_rows_without_a_size_or_with_one_of_their_own_stay_as_they_are(two_tasks
     for name in STRATEGIES:
         if name not in SIZED:
             assert rows_within(name, [100, 2**20], two_tasks, Compare()) == [name]
-    for row in ("replay:memory-rays=5", "a=agem:memory-rays=5", "replay-images:memory-bytes=500"):
+    for row in (
+        "replay:memory-rays=5",
+        "a=agem:memory-rays=5",
+        "replay-images:memory-bytes=500",
+        "replay+:memory-rays=5",
+    ):
         assert rows_within(row, [2048, 2**20], two_tasks, Compare()) == [row]
     assert rows_within("replay", [], two_tasks, Compare()) == ["replay"]
 

@@ -108,6 +108,22 @@ def test_the_page_of_a_comparison_tells_its_figures_and_how_to_make_it_again(fin
     assert page.count("data:image/png;base64,") == 3 * 2 * 4
 
 
+def test_a_comparison_takes_more_rows_and_seeds_later(shared_scene: Path, tmp_path: Path) -> None:
+    out, start = tmp_path / "out", ["compare", "--data", str(shared_scene), *QUICK, "--out", str(tmp_path / "out")]
+    assert main([*start, "--strategies", "replay"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
+    assert main([*start, "--strategies", "finetune", "replay", "--seeds", "2"]) == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}.items()
+    runs = json.loads((out / "comparison.json").read_text())["runs"]
+    assert [(run["strategy"], run["seed"]) for run in runs] == [
+        ("finetune", 0), ("finetune", 1), ("replay", 0), ("replay", 1),
+    ]  # fmt: skip
+    settings = json.loads((out / "config.json").read_text())["settings"]
+    assert (settings["strategies"], settings["seeds"]) == (["finetune", "replay"], [0, 1])
+    assert main([*start, "--strategies", "replay", "--rays", "65"]) == 2
+    assert main([*start, "--strategies", "replay=replay:memory-rays=9"]) == 2, "another run of the same name"
+
+
 def test_a_run_of_a_comparison_equals_the_run_by_itself(finished_comparison: Path, finished_run: Path) -> None:
     row = json.loads((finished_comparison / "seed-0/replay/results.json").read_text())
     alone = json.loads((finished_run / "results.json").read_text())

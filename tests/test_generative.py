@@ -103,6 +103,25 @@ def test_half_of_the_old_rays_of_replay_plus_are_stored_ones(stream: Stream, mod
         assert not true[stored:].all() or stored == 64
 
 
+def test_rays_have_what_the_snapshot_leaves_of_the_bytes(stream: Stream, model: OccupancyModel) -> None:
+    made = Snapshot()
+    made.take(model)
+    past, camera = stream[0].train, 76 * len(stream[0].train)
+    pixels = len(past) * past.height * past.width
+    for room, snapshot in ((made.nbytes + camera + 50 * 11 + 3, True), (made.nbytes + 86, False), (87, False)):
+        strategy = make_strategy(f"replay+:memory-bytes={room}", Run())
+        state = strategy.new_state(seeded(0, "strategy"))
+        strategy.end(state, stream[0], model)
+        assert bool(state.snapshot) == snapshot
+        assert len(state.memory) == (50 if snapshot else 1 if room == 87 else min((room - camera) // 11, pixels))
+        assert state.nbytes <= room
+        strategy.begin(state, stream[1], model)
+        batch = strategy.batch(state, some(stream))
+        assert len(batch) - batch.new == 64, "as many old rays as new ones, whoever they come from"
+        strategy.end(state, stream[1], model)
+        assert state.nbytes <= room
+
+
 def test_rays_that_the_snapshot_is_unsure_of_are_left_out(stream: Stream, model: OccupancyModel) -> None:
     with torch.no_grad():
         model.field.table.mul_(3.0)
@@ -152,6 +171,7 @@ def test_no_pixel_is_kept(cameras: Callable[[], Frames | PoseMixture], stream: S
         ("generative:snapshot-bits=2", "--snapshot-bits"),
         ("replay+:dream-share=1.5", "--dream-share"),
         ("replay+:renew-every=0", "--renew-every"),
+        ("replay+:memory-bytes=86", "--memory-bytes 86"),
         ("replay+:memory-fill=highest", "use replay"),
         ("distill:past-share=1.5", "--past-share"),
     ],

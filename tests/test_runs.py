@@ -13,6 +13,8 @@ from nerfcl.runs import Row, make_strategy, parse_row
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay, ReplayAll
+from nerfcl.strategies.replay_images import ReplayImages
+from nerfcl.strategies.replay_plus import ReplayPlus
 from nerfcl.strategies.soft_targets import SoftTargetRegularization
 from nerfcl.strategies.strategy import Strategy
 
@@ -82,6 +84,13 @@ def test_options_of_the_command_hold_where_a_row_says_nothing() -> None:
     assert make_strategy("replay-all", config).memory_rays is None  # pyright: ignore[reportAttributeAccessIssue]
     assert make_strategy("soft-targets", config) == SoftTargetRegularization(rays_per_pixel=4)
     assert make_strategy("finetune", config) == FineTune()
+
+
+def test_options_that_are_not_given_leave_each_strategy_its_own_defaults() -> None:
+    assert make_strategy("replay+", Run()) == ReplayPlus()
+    assert make_strategy("replay-images", Run()) == ReplayImages()
+    assert make_strategy("replay+", Run(memory_fill="random")) == ReplayPlus(memory_fill="random")
+    assert ReplayPlus().memory_fill != Replay().memory_fill, "or this shows nothing"
 
 
 @pytest.mark.parametrize(

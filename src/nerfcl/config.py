@@ -34,11 +34,13 @@ class Training:
     rays, not pixels."""
     memory_rays: int = 20_480
     """Capacity of the memory of strategies that store rays."""
-    memory_fill: str = "random"
+    memory_fill: str | None = None
     """Which rays replay stores: random, uniform (every k-th), contrast (more where the picture has contrast), or topk
-    (those that the model renders worst); also reservoir, highest, lowest and loss-grid, see the README."""
-    memory_bytes: int = 262_144
-    """Capacity of the memory of strategies that store compressed images, cameras included."""
+    (those that the model renders worst); also reservoir, highest, lowest and loss-grid, see the README. By default
+    random; of replay+ contrast."""
+    memory_bytes: int | None = None
+    """Capacity of the memory of strategies that store compressed images, cameras included; by default 262144. replay+:
+    of rays and snapshot together, instead of --memory-rays."""
     past_share: float = 0.5
     """Share of a step's rays that are old ones, from 0.5 to below 1; a step of a strategy that replays has twice as
     many rays as --rays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from nerfcl.files import write_json
 CONFIG = "config.json"
 
 
-def claim_folder(folder: Path, settings: dict[str, Any], about: dict[str, Any]) -> bool:
+def claim_folder(
+    folder: Path, settings: dict[str, Any], about: dict[str, Any], may_differ: Collection[str] = ()
+) -> bool:
     """Makes a folder for a run, or finds that it holds this very run already.
 
     Args:
         folder: where results are to go.
         settings: what decides the results; two runs with equal settings are the same run.
         about: what else config.json shall tell.
+        may_differ: settings that do not make it another run.
 
     Returns:
         Whether the folder held this run already.
@@ -37,9 +41,10 @@ def claim_folder(folder: Path, settings: dict[str, Any], about: dict[str, Any]) 
             held = json.loads(config.read_text(encoding="utf-8"))["settings"]
         except (OSError, ValueError, KeyError, TypeError):
             raise NerfclError(f"{config}: cannot be read; choose another --out, or remove the folder") from None
-        if held == settings:
+        differing = {name for name in {**held, **settings} if held.get(name) != settings.get(name)}
+        names = differing.difference(may_differ)
+        if not names:
             return True
-        names = [name for name in {**held, **settings} if held.get(name) != settings.get(name)]
         raise NerfclError(
             f"--out {folder}: holds another run (it differs in {', '.join(sorted(names))}); "
             "choose another --out, or remove the folder"

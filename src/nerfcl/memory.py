@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -143,6 +143,10 @@ class RayMemory:
             "median_age": self.median_age,
             "frames_kept": float(self.frames),
         }
+
+    def resize(self, capacity: int) -> None:
+        """Holds at most so many rays from the next fill on."""
+        self.settings = replace(self.settings, capacity=capacity)
 
     def fill(self, views: Views, recall: Recall | None = None) -> None:
         """Offers all rays of these views, and makes room for those that are chosen.

@@ -16,6 +16,7 @@ from nerfcl.strategies import STRATEGIES
 from nerfcl.streams import Stream
 
 ALL = "all"
+SIZES = {"memory_rays", "memory_bytes"}  # knobs
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 C = TypeVar("C", bound=Comparison)
@@ -110,7 +111,7 @@ def budget_name(budget: int) -> str:
 def rows_within(text: str, budgets: Sequence[int], stream: Stream, options: Training) -> list[str]:
     """The rows that stand for a row in a comparison, one for each budget, and no two that would be the same run.
 
-    A row whose strategy keeps an amount that no knob decides, or whose knob the row itself sets, stays as it is. What a
+    A row whose strategy keeps an amount that no knob decides, or that sets a size itself, stays as it is. What a
     strategy cannot meet is left out, and said.
 
     Args:
@@ -124,7 +125,7 @@ def rows_within(text: str, budgets: Sequence[int], stream: Stream, options: Trai
     """
     row, strategy = parse_row(text), make_strategy(text, options)
     own, knobs_of = dict(row.knobs), {budget: strategy.within(budget, stream) for budget in budgets}
-    if not budgets or any(knobs is not None and knobs.keys() <= own.keys() for knobs in knobs_of.values()):
+    if not budgets or SIZES & own.keys() or {} in knobs_of.values():
         return [text]
     rows: dict[tuple[tuple[str, int], ...], str] = {}
     for budget, knobs in knobs_of.items():

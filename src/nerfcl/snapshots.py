@@ -59,6 +59,10 @@ class Snapshot:
             self.take(model)
         self._offered += 1
 
+    def drop(self) -> None:
+        """Keeps none, until the next one is taken."""
+        self._packed, self._model = b"", None
+
     def unpack(self, like: Model) -> None:
         """Makes the working copy, if there is none.
 

@@ -8,15 +8,19 @@ from nerfcl.streams import Stream
 RAY, LOSS, CAMERA = 11, 2, 76  # bytes; a camera is there once a frame
 
 
+def rays_in(budget: int, settings: MemorySettings, frames: int) -> int:
+    """The most rays of so many frames that are never larger than `budget` bytes, cameras included; 0 is none."""
+    each = RAY + (LOSS if settings.needs_losses else 0)
+    # At worst every ray is of another frame, until there are no more frames.
+    return max(min(budget // (each + CAMERA), frames), (budget - frames * CAMERA) // each, 0)
+
+
 def rays_within(budget: int, settings: MemorySettings, stream: Stream) -> int:
     """The capacity with which a memory of rays is never larger than `budget` bytes, cameras included.
 
     It is no more than what all experiences before the last one offer; 0 where not even one ray fits.
     """
-    each = RAY + (LOSS if settings.needs_losses else 0)
-    frames = sum(_offered(settings, stream)[0])
-    # At worst every ray is of another frame, until there are no more frames.
-    most = max(min(budget // (each + CAMERA), frames), (budget - frames * CAMERA) // each)
+    most = rays_in(budget, settings, sum(_offered(settings, stream)[0]))
     return min(most, sum(_offered(settings, all_but_last(stream))[1]))
 
 

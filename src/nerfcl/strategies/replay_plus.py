@@ -12,6 +12,7 @@ from nerfcl.memory import STREAMING, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model
 from nerfcl.snapshots import BITS, Snapshot
+from nerfcl.strategies.budget import rays_in, rays_within
 from nerfcl.strategies.replay import Replay, ReplayState
 from nerfcl.strategies.strategy import split
 from nerfcl.streams import Experience, Stream
@@ -56,12 +57,15 @@ class ReplayPlus(Replay):
 
     Attributes:
         memory_fill: "contrast", since the snapshot knows the plain parts well.
+        memory_bytes: capacity for the snapshot and the rays together, instead of `memory_rays`: the rays have what the
+            snapshot leaves; where that is not even one, they have everything and there is no snapshot. 0 is off.
         dream_share: share of a step's old rays that the snapshot renders, 0 to 1.
         snapshot_bits: of each value of the snapshot's large tables, 4 to 8.
         renew_every: experiences between snapshots; see `Generative`.
     """
 
     memory_fill: str = "contrast"
+    memory_bytes: int = 0
     dream_share: float = 0.8
     snapshot_bits: int = BITS
     renew_every: int = 1
@@ -71,11 +75,13 @@ class ReplayPlus(Replay):
         self._new_snapshot()
         if not 0.0 <= self.dream_share <= 1.0:
             raise NerfclError(f"--dream-share {self.dream_share}: must lie between 0 and 1")
+        if self.memory_bytes and not rays_in(self.memory_bytes, self._memory_settings(), frames=1):
+            raise NerfclError(f"--memory-bytes {self.memory_bytes}: has no room for a ray")
         if self.memory_fill in STREAMING or self.update_losses:
             raise NerfclError("replay+: takes no losses from its steps; use replay for these options")
 
     def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
-        return {}  # how many bytes the snapshot takes is not known before
+        return {"memory_bytes": budget} if rays_within(budget, self._memory_settings(), stream) else None
 
     def new_state(self, generator: torch.Generator) -> ReplayPlusState:
         memory = RayMemory(self._memory_settings(), generator)
@@ -96,7 +102,7 @@ class ReplayPlus(Replay):
         if not len(state.memory):
             return batch
         present, past = split(len(new), self.past_share)
-        dreamed = round(past * self.dream_share)
+        dreamed = round(past * self.dream_share) if state.snapshot else 0
         batch = batch.select(slice(present))
         if dreamed < past:
             batch = batch.with_past(state.memory.draw(past - dreamed))
@@ -104,8 +110,14 @@ class ReplayPlus(Replay):
 
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
         assert isinstance(state, ReplayPlusState)
-        super().end(state, experience, model)
         state.snapshot.offer(model)
+        if self.memory_bytes:
+            frames = len(state.memory.cameras) + len(experience.train)
+            if not rays_in(self.memory_bytes - state.snapshot.nbytes, self._memory_settings(), frames):
+                state.snapshot.drop()
+            left = self.memory_bytes - state.snapshot.nbytes
+            state.memory.resize(rays_in(left, self._memory_settings(), frames))
+        super().end(state, experience, model)
 
     def _new_snapshot(self) -> Snapshot:
         return Snapshot(self.snapshot_bits, self.rays_per_pixel, self.renew_every)
