@@ -24,7 +24,7 @@ from nerfcl.strategies.generative import GenerativeState
 from nerfcl.strategies.replay_plus import ReplayPlusState
 from nerfcl.streams import Stream, make_stream
 
-DREAMING = ["generative", "generative-free", "distill", "replay+"]
+DREAMING = ["generative", "generative-free", "distill", "replay+:memory-rays=1"]
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_past_is_what_the_model_rendered_before_it_changed(row: str, stream:
     strategy.begin(state, stream[1], model)
     batch = strategy.batch(state, some(stream))
     assert batch.new == 64
-    dreamed = batch.select(slice(64 + round(0.2 * 64) if row == "replay+" else 64, None))
+    dreamed = batch.select(slice(64, None))
     assert len(dreamed)
     torch.testing.assert_close(dreamed.colours, what_the_model_sees(past, dreamed))
     assert not torch.allclose(dreamed.colours, what_the_model_sees(model, dreamed), atol=0.05)
@@ -89,9 +89,10 @@ def test_dreams_are_seen_from_past_cameras_all_over_their_images(
     assert pixels.rows.unique().tolist() == list(range(past.height))
 
 
-def test_half_of_the_old_rays_of_replay_plus_are_stored_ones(stream: Stream, model: OccupancyModel) -> None:
-    for share, stored in ((0.5, 32), (0.0, 64), (1.0, 0)):
-        strategy = make_strategy(f"replay+:dream-share={share}", Run())
+def test_stored_rays_are_as_many_of_a_step_as_of_the_past(stream: Stream, model: OccupancyModel) -> None:
+    pixels = len(stream[0].train) * stream[0].train.height * stream[0].train.width
+    for rays, stored in ((pixels // 2, 32), (pixels, 64), (pixels // 64, 1)):
+        strategy = make_strategy(f"replay+:memory-rays={rays}", Run())
         state = strategy.new_state(seeded(0, "strategy"))
         strategy.end(state, stream[0], model)
         strategy.begin(state, stream[1], model)
@@ -169,7 +170,6 @@ def test_no_pixel_is_kept(cameras: Callable[[], Frames | PoseMixture], stream: S
     [
         ("generative:renew-every=0", "--renew-every"),
         ("generative:snapshot-bits=2", "--snapshot-bits"),
-        ("replay+:dream-share=1.5", "--dream-share"),
         ("replay+:renew-every=0", "--renew-every"),
         ("replay+:memory-bytes=86", "--memory-bytes 86"),
         ("replay+:memory-fill=highest", "use replay"),

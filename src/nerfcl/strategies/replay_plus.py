@@ -55,26 +55,24 @@ class ReplayPlus(Replay):
     """Replays stored rays, and what a snapshot renders for other pixels of the frames that they are from (dark
     experience replay, Buzzega et al. 2020, where the network's old outputs are made anew instead of being stored).
 
+    As many of a step's old rays are stored ones as of the past's: where everything is stored, the snapshot rests.
+
     Attributes:
         memory_fill: "contrast", since the snapshot knows the plain parts well.
         memory_bytes: capacity for the snapshot and the rays together, instead of `memory_rays`: the rays have what the
             snapshot leaves; where that is not even one, they have everything and there is no snapshot. 0 is off.
-        dream_share: share of a step's old rays that the snapshot renders, 0 to 1.
         snapshot_bits: of each value of the snapshot's large tables, 4 to 8.
         renew_every: experiences between snapshots; see `Generative`.
     """
 
     memory_fill: str = "contrast"
     memory_bytes: int = 0
-    dream_share: float = 0.8
     snapshot_bits: int = BITS
     renew_every: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._new_snapshot()
-        if not 0.0 <= self.dream_share <= 1.0:
-            raise NerfclError(f"--dream-share {self.dream_share}: must lie between 0 and 1")
         if self.memory_bytes and not rays_in(self.memory_bytes, self._memory_settings(), frames=1):
             raise NerfclError(f"--memory-bytes {self.memory_bytes}: has no room for a ray")
         if self.memory_fill in STREAMING or self.update_losses:
@@ -102,7 +100,7 @@ class ReplayPlus(Replay):
         if not len(state.memory):
             return batch
         present, past = split(len(new), self.past_share)
-        dreamed = round(past * self.dream_share) if state.snapshot else 0
+        dreamed = round(past * (1.0 - len(state.memory) / state.memory.offered)) if state.snapshot else 0
         batch = batch.select(slice(present))
         if dreamed < past:
             batch = batch.with_past(state.memory.draw(past - dreamed))
