@@ -21,7 +21,7 @@ from PIL import Image
 from nerfcl.errors import NerfclError
 from nerfcl.forgetting import average, backward_transfer, forgetting
 from nerfcl.learner import History
-from nerfcl.reports import findings, measures
+from nerfcl.reports import against_bytes, findings, measures
 from nerfcl.reports.compared import Compared, ComparedRow
 from nerfcl.reports.html import html_page, html_report
 from nerfcl.reports.html_pictures import pictures_of, png_uri
@@ -474,3 +474,35 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(tmp_path: Path, wid
     assert drawn[:800].mean() > 0.02
     assert drawn[-800:].mean() > 0.02
     assert not drawn[:, [0, -1]].any(), "nothing touches the edges"
+
+
+# PSNR against bytes, as a picture
+
+
+def test_a_line_joins_what_differs_in_bytes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(against_bytes, "save", lambda figure, _: figures.append(figure))
+    rows = [
+        row("finetune", [result([[30.0, 10.0], [20.0, 31.0]], kept=0.0)], "lower"),
+        row("replay @ 4K", [result([[30.0, 10.0], [28.0, 30.0]], kept=4096.0)]),
+        row("replay @ 1K", [result([[30.0, 10.0], [26.0, 30.0]], kept=1024.0)]),
+        row("best", [result([[30.0, 10.0], [30.0, 31.0]], kept=2048.0)]),
+        row("joint", [result([[30.0, 10.0], [31.0, 31.0]], kept=8192.0)], "upper"),
+    ]
+    families = [rows[:1], rows[1:3], rows[3:4], rows[4:]]
+    assert against_bytes.bytes_figure(tmp_path / "bytes.png", compared(rows), families)
+    (axes,) = figures[0].axes
+    drawn = {box.get_label(): [tuple(map(float, xy)) for xy in box[0].get_xydata()] for box in axes.containers}
+    assert drawn == {"best": [(2048.0, 30.5)], "replay": [(1024.0, 28.0), (4096.0, 29.0)]}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["best", "replay"]
+    assert {text.get_text() for text in axes.texts} == {"finetune 25.5", "joint 31.0"}
+    bounds = [rows[0], rows[4]]
+    assert not against_bytes.bytes_figure(tmp_path / "bytes.png", compared(bounds), [bounds[:1], bounds[1:]])
+    assert len(figures) == 1
+
+
+def test_the_picture_of_many_strategies_is_written(tmp_path: Path) -> None:
+    rows = many_rows(20, TWO, seeds=2)
+    assert against_bytes.bytes_figure(tmp_path / "bytes.png", compared(rows), [[each] for each in rows])
+    with Image.open(tmp_path / "bytes.png") as image:
+        assert image.width > 900

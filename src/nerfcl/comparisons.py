@@ -21,6 +21,7 @@ from nerfcl.kernels import compile_kernels
 from nerfcl.looks import picture_positions, watched_view
 from nerfcl.plans import plan_rows, settled
 from nerfcl.processes import Processes
+from nerfcl.reports.against_bytes import bytes_figure
 from nerfcl.reports.compared import Compared, ComparedRow
 from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
 from nerfcl.reports.html import html_report
@@ -80,10 +81,14 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     title = f"{setup.title}: {', '.join(setup.tasks)}" if len(setup.tasks) <= 4 else setup.title
     comparison_figure(config.out / "comparison.png", rows, setup.tasks, title)
     _compare_histories(config, setup, {label: strategies[label] for label in _largest(families)}, title)
-    _write_page(config, setup, rows_of, results, title)
+    found = _found(config, setup, rows_of, results, title)
+    html_report(config.out / "report.html", found)
+    sized = bytes_figure(
+        config.out / "bytes.png", found, [[row for row in found.rows if row.label in family] for family in families]
+    )
     print_table(comparison_table(rows, setup.tasks))
     print(f"all on one page: {config.out}/report.html")
-    print(f"pictures: {config.out}/comparison.png, curves.png, forgetting.gif")
+    print(f"pictures: {config.out}/comparison.png,{' bytes.png,' * sized} curves.png, forgetting.gif")
     shown = config.out / f"seed-{config.seeds[0]}"
     print(f"of each run: {shown}/STRATEGY/views.png, curves.png, matrix.png, forgetting.gif")
     return everything
@@ -242,10 +247,10 @@ def _compare_histories(config: Compare, setup: Setup, strategies: dict[str, Stra
     )
 
 
-def _write_page(
+def _found(
     config: Compare, setup: Setup, rows_of: dict[str, str], results: dict[str, list[dict[str, Any]]], title: str
-) -> None:
-    """Writes all that was found as one web page."""
+) -> Compared:
+    """All that there is to report."""
     rows = []
     for label, text in rows_of.items():
         history = history_in(config.out / _folder(config.seeds[0], label), setup)
@@ -256,7 +261,7 @@ def _write_page(
     watched = watched_view(setup.stream)[0]
     test = setup.stream[watched].test
     length, unit = setup.length
-    found = Compared(
+    return Compared(
         title=title,
         tasks=setup.tasks,
         rows=rows,
@@ -267,7 +272,6 @@ def _write_page(
         config=json.loads((config.out / CONFIG).read_text(encoding="utf-8")),
         machine=f"a Ray cluster, {config.ray}" if config.ray else machine(setup.device, config.jobs or 1),
     )
-    html_report(config.out / "report.html", found)
 
 
 def _compare_streams(config: CompareOnline, rows_of: dict[str, str], setups: dict[str, Setup]) -> None:
