@@ -162,6 +162,16 @@ def test_images_are_counted_as_they_are_compressed(two_tasks: Stream) -> None:
     assert state.nbytes == strategy.memory_bytes  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_rays_and_a_snapshot_together_need_no_more_than_all_rays(two_tasks: Stream) -> None:
+    rows = rows_within("replay+", [2048, 2**20, 2**30], two_tasks, Compare())
+    assert rows == [
+        "replay+ @ 2K=replay+:memory-bytes=2048",
+        f"replay+ @ 1M=replay+:memory-bytes={768 * 11 + 3 * 76}",
+    ]
+    (row,) = rows_within("replay+:soft-targets", [4096], two_tasks, Compare())
+    assert row.endswith(f"memory-bytes={4096 - 3 * 768}")
+
+
 def test_labels_of_budgets_may_not_meet(two_tasks: Stream) -> None:
     config = replace(settled(Compare(strategies=("replay", "replay-2K=agem:memory-rays=5"))), budget_bytes=("2K",))
     with pytest.raises(NerfclError, match="same label"):
@@ -194,6 +204,7 @@ def test_a_memory_of_that_capacity_never_exceeds_the_budget_and_uses_it(
 
 
 ROWS = ["replay", "agem", "replay-images", "worst=replay:memory-fill=topk", "highest=replay:memory-fill=highest"]
+ROWS += ["replay+", "softer=replay+:soft-targets"]
 
 
 @pytest.mark.parametrize("command", ["compare", "compare-online"])
@@ -218,7 +229,8 @@ def test_a_comparison_within_budgets_keeps_no_more(command: str, shared_scene: P
 
 def test_every_strategy_runs_within_a_budget(shared_scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ["--strategies", "all", "--budget-bytes", "2K", "--steps", "3", "--rays", "16"]
+    left_out = "soft=replay:soft-targets"  # its soft targets take more
+    options = ["--strategies", "all", left_out, "--budget-bytes", "2K", "--steps", "3", "--rays", "16"]
     assert main(["compare", "--data", str(shared_scene), *QUICK, *options, "--out", str(out)]) == 0
     rows = {row["strategy"]: row for row in json.loads((out / "comparison.json").read_text())["rows"]}
     assert list(rows) == [f"{name} @ 2K" if name in SIZED else name for name in STRATEGIES]

@@ -489,7 +489,7 @@ def test_a_line_joins_what_differs_in_bytes_only(tmp_path: Path, monkeypatch: py
         row("best", [result([[30.0, 10.0], [30.0, 31.0]], kept=2048.0)]),
         row("joint", [result([[30.0, 10.0], [31.0, 31.0]], kept=8192.0)], "upper"),
     ]
-    families = [rows[:1], rows[1:3], rows[3:4], rows[4:]]
+    families = [rows[:1], rows[1:3], [], rows[3:4], rows[4:]]
     assert against_bytes.bytes_figure(tmp_path / "bytes.png", compared(rows), families)
     (axes,) = figures[0].axes
     drawn = {box.get_label(): [tuple(map(float, xy)) for xy in box[0].get_xydata()] for box in axes.containers}

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from nerfcl.config import Run
+from nerfcl.config import Compare, CompareOnline, Online, Run
 from nerfcl.errors import NerfclError
 from nerfcl.runs import Row, make_strategy, parse_row
+from nerfcl.strategies import STRATEGIES, strategy_class
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay, ReplayAll
-from nerfcl.strategies.replay_images import ReplayImages
 from nerfcl.strategies.replay_plus import ReplayPlus
 from nerfcl.strategies.soft_targets import SoftTargetRegularization
 from nerfcl.strategies.strategy import Strategy
@@ -87,8 +87,9 @@ def test_options_of_the_command_hold_where_a_row_says_nothing() -> None:
 
 
 def test_options_that_are_not_given_leave_each_strategy_its_own_defaults() -> None:
-    assert make_strategy("replay+", Run()) == ReplayPlus()
-    assert make_strategy("replay-images", Run()) == ReplayImages()
+    for config in (Run(), Compare(), Online(), CompareOnline()):
+        for name in STRATEGIES:
+            assert make_strategy(name, config) == strategy_class(name)()
     assert make_strategy("replay+", Run(memory_fill="random")) == ReplayPlus(memory_fill="random")
     assert ReplayPlus().memory_fill != Replay().memory_fill, "or this shows nothing"
 

@@ -178,6 +178,7 @@ ROWS = [
     "generative:renew-every=2",
     "generative-free",
     "replay+:memory-rays=90",
+    "replay+:memory-bytes=1500",
     "ewc:importance-rays=32",
 ]
 

@@ -72,7 +72,6 @@ def compare(config: Compare) -> list[dict[str, Any]]:
     crew = _crew(config, config.out, setup, setup.device)
     claim_folder(config.out, settings_of(config), about(config), _EXTENSIBLE)
     run_all(config.out, _tasks(config, rows_of, strategies), setup, crew)
-    _tell_config(config)
 
     results = {label: _results(config.out, label, config.seeds) for label in rows_of}
     rows = [comparison_row(label, results[label]) for label in strategies]
@@ -110,7 +109,6 @@ def compare_online(config: CompareOnline) -> list[dict[str, Any]]:
     crew = _crew(config, config.out, setups, given[0][1].device)
     claim_folder(config.out, settings_of(config), about(config), _EXTENSIBLE)
     run_all(config.out, _stream_tasks(config, rows_of), setups, crew)
-    _tell_config(config)
 
     results = {label: _results(config.out, label, config.seeds) for label in rows_of}
     joint = next((label for label, text in rows_of.items() if has_all_at_once(text)), None)
@@ -155,11 +153,6 @@ def _crew(config: Comparison, out: Path, shared: Any, device: torch.device) -> C
     if config.ray is None:
         return Processes(out, shared, jobs, threads)
     return Cluster(out, shared, config.ray, jobs, threads, gpus=int(device.type == "cuda"))
-
-
-def _tell_config(config: Compare | CompareOnline) -> None:
-    """Writes the options of this comparison into a folder that may have been made for fewer rows or seeds."""
-    write_json(config.out / CONFIG, {"settings": settings_of(config), **about(config)})
 
 
 def _tasks(config: Compare, rows_of: dict[str, str], strategies: dict[str, Strategy]) -> list[Task]:

@@ -22,7 +22,7 @@ def claim_folder(
         folder: where results are to go.
         settings: what decides the results; two runs with equal settings are the same run.
         about: what else config.json shall tell.
-        may_differ: settings that do not make it another run.
+        may_differ: settings that do not make it another run; config.json tells the latest ones.
 
     Returns:
         Whether the folder held this run already.
@@ -44,6 +44,8 @@ def claim_folder(
         differing = {name for name in {**held, **settings} if held.get(name) != settings.get(name)}
         names = differing.difference(may_differ)
         if not names:
+            if differing:
+                write_json(config, {"settings": settings, **about})
             return True
         raise NerfclError(
             f"--out {folder}: holds another run (it differs in {', '.join(sorted(names))}); "

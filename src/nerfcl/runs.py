@@ -92,6 +92,8 @@ def check_options(config: Training) -> tuple[torch.device, TrainingSettings]:
     """
     if config.memory_rays < 1:
         raise NerfclError(f"--memory-rays {config.memory_rays}: must be at least 1")
+    if config.memory_bytes is not None and config.memory_bytes < 1:
+        raise NerfclError(f"--memory-bytes {config.memory_bytes}: must be at least 1")
     if config.finest is not None and not 16 <= config.finest <= 4096:
         raise NerfclError(f"--finest {config.finest}: must lie between 16 and 4096")
     if not 1 <= config.width <= 1024:
@@ -247,7 +249,8 @@ def tell_of_large_memory(strategy: Strategy, stream: Stream) -> None:
     """Says so where a memory has room for more rays than the past will have."""
     capacity = getattr(strategy, "memory_rays", None)
     past = sum(len(part.train) * part.train.height * part.train.width for part in stream[:-1])
-    if capacity is not None and past and capacity > past:
+    sized = getattr(strategy, "memory_bytes", 0)
+    if capacity is not None and not sized and past and capacity > past:
         print(f"--memory-rays {capacity:,}: all tasks but the last have {past:,} rays; all are kept", file=sys.stderr)
 
 

@@ -27,11 +27,11 @@ def bytes_figure(path: str | Path, compared: Compared, families: Sequence[Sequen
     """
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    bounds = [row for row in (compared.lower, compared.joint) if row is not None]
+    bounds = [row for row in compared.rows if row.bound is not None]
     drawn = [
         sorted(family, key=lambda row: kept(row).mean)
         for family in families
-        if all(row not in bounds and kept(row).mean > 0.0 for row in family)
+        if family and all(row.bound is None and kept(row).mean > 0.0 for row in family)
     ]
     if not drawn:
         return False
@@ -49,9 +49,12 @@ def bytes_figure(path: str | Path, compared: Compared, families: Sequence[Sequen
             markersize=6,
             linewidth=1.8,
             elinewidth=1.0,
-            label=family[0].label.partition(" @ ")[0],
+            label=_shared(family),
         )
     axes.set_xscale("log", base=2)
+    sizes = [kept(row).mean for family in drawn for row in family]
+    middle, reach = (min(sizes) * max(sizes)) ** 0.5, max((max(sizes) / min(sizes)) ** 0.58, 4.0)
+    axes.set_xlim(middle / reach, middle * reach)
     for row in bounds:
         level = mean_final(row).mean
         axes.axhline(level, color=GREY, linewidth=1.2, linestyle=(0, (5, 3)), zorder=0)
@@ -64,7 +67,7 @@ def bytes_figure(path: str | Path, compared: Compared, families: Sequence[Sequen
             fontsize=9,
             color=GREY,
         )
-    axes.margins(x=0.08, y=0.09)
+    axes.margins(y=0.09)
     clean(axes)
     axes.xaxis.set_major_locator(LogLocator(base=2.0, numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: human_bytes(size).replace(".0", "")))
@@ -74,3 +77,8 @@ def bytes_figure(path: str | Path, compared: Compared, families: Sequence[Sequen
     set_title(figure, compared.title)
     save(figure, path)
     return True
+
+
+def _shared(family: Sequence[ComparedRow]) -> str:
+    """What rows are called that differ in their budget; a single one keeps its label."""
+    return family[0].label.rpartition(" @ ")[0] if len(family) > 1 else family[0].label

@@ -10,9 +10,15 @@ RAY, LOSS, CAMERA = 11, 2, 76  # bytes; a camera is there once a frame
 
 def rays_in(budget: int, settings: MemorySettings, frames: int) -> int:
     """The most rays of so many frames that are never larger than `budget` bytes, cameras included; 0 is none."""
-    each = RAY + (LOSS if settings.needs_losses else 0)
+    each = _each(settings)
     # At worst every ray is of another frame, until there are no more frames.
     return max(min(budget // (each + CAMERA), frames), (budget - frames * CAMERA) // each, 0)
+
+
+def bytes_of_past(settings: MemorySettings, stream: Stream) -> int:
+    """What it takes to keep all rays of all experiences before the last one, cameras included."""
+    frames, rays = map(sum, _offered(settings, all_but_last(stream)))
+    return rays * _each(settings) + frames * CAMERA
 
 
 def rays_within(budget: int, settings: MemorySettings, stream: Stream) -> int:
@@ -22,6 +28,10 @@ def rays_within(budget: int, settings: MemorySettings, stream: Stream) -> int:
     """
     most = rays_in(budget, settings, sum(_offered(settings, stream)[0]))
     return min(most, sum(_offered(settings, all_but_last(stream))[1]))
+
+
+def _each(settings: MemorySettings) -> int:
+    return RAY + (LOSS if settings.needs_losses else 0)
 
 
 def all_but_last(stream: Stream) -> Stream:

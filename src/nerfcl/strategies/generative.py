@@ -70,7 +70,8 @@ class Generative(Strategy):
 
     Attributes:
         snapshot_bits: of each value of the snapshot's large tables, 4 to 8.
-        renew_every: experiences between snapshots; a stream's chunks are short, its snapshot may last for several.
+        renew_every: experiences between snapshots. A stream's chunks are short, its snapshot may last for several;
+            from frames that came since, it renders what it could guess before.
         past_share: share of a step's rays that are old ones; see `Replay`.
         rays_per_pixel: rays averaged over each pixel's area when the snapshot is asked.
     """

@@ -79,10 +79,7 @@ class Replay(Strategy):
         return self.memory_fill in STREAMING
 
     def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
-        if self.soft_targets:
-            views = [experience.train for experience in stream[1:]]
-            budget -= 3 * max((len(each) * each.height * each.width for each in views), default=0)
-        rays = rays_within(budget, self._memory_settings(), stream)
+        rays = rays_within(self._beside_soft_targets(budget, stream), self._memory_settings(), stream)
         return {"memory_rays": rays} if rays > 0 else None
 
     def new_state(self, generator: torch.Generator) -> ReplayState:
@@ -118,6 +115,13 @@ class Replay(Strategy):
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
         state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))
         state.soft_targets.end()
+
+    def _beside_soft_targets(self, budget: int, stream: Stream) -> int:
+        """What the largest experience's soft targets leave of a budget in bytes."""
+        if not self.soft_targets:
+            return budget
+        views = [experience.train for experience in stream[1:]]
+        return budget - 3 * max((len(each) * each.height * each.width for each in views), default=0)
 
     def _memory_settings(self) -> MemorySettings:
         return MemorySettings(

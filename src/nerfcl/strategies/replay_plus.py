@@ -1,4 +1,4 @@
-"""Stored rays and a snapshot together: true colours at few pixels of the past, rendered ones at all the others."""
+"""Stored rays and a snapshot together: true colours at few pixels of the past, rendered ones all over its frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nerfcl.memory import STREAMING, RayMemory
 from nerfcl.pixels import Pixels
 from nerfcl.rendering.rendering import Model
 from nerfcl.snapshots import BITS, Snapshot
-from nerfcl.strategies.budget import rays_in, rays_within
+from nerfcl.strategies.budget import bytes_of_past, rays_in
 from nerfcl.strategies.replay import Replay, ReplayState
 from nerfcl.strategies.strategy import split
 from nerfcl.streams import Experience, Stream
@@ -52,15 +52,17 @@ class ReplayPlusState(ReplayState):
 
 @dataclass(frozen=True)
 class ReplayPlus(Replay):
-    """Replays stored rays, and what a snapshot renders for other pixels of the frames that they are from (dark
-    experience replay, Buzzega et al. 2020, where the network's old outputs are made anew instead of being stored).
+    """Replays stored rays, and what a snapshot renders for pixels of the frames that they are from (dark experience
+    replay, Buzzega et al. 2020, where the network's old outputs are made anew instead of being stored).
 
-    As many of a step's old rays are stored ones as of the past's: where everything is stored, the snapshot rests.
+    Stored rays are the same share of a step's old rays as of the past, rounded up; where everything is stored, the
+    snapshot is not asked.
 
     Attributes:
         memory_fill: "contrast", since the snapshot knows the plain parts well.
-        memory_bytes: capacity for the snapshot and the rays together, instead of `memory_rays`: the rays have what the
-            snapshot leaves; where that is not even one, they have everything and there is no snapshot. 0 is off.
+        memory_bytes: capacity for the snapshot and the rays together, instead of `memory_rays`; 0 is off. The rays have
+            what the snapshot leaves. There is none where it would not leave a ray for each frame, and where all rays
+            fit without it.
         snapshot_bits: of each value of the snapshot's large tables, 4 to 8.
         renew_every: experiences between snapshots; see `Generative`.
     """
@@ -75,11 +77,13 @@ class ReplayPlus(Replay):
         self._new_snapshot()
         if self.memory_bytes and not rays_in(self.memory_bytes, self._memory_settings(), frames=1):
             raise NerfclError(f"--memory-bytes {self.memory_bytes}: has no room for a ray")
-        if self.memory_fill in STREAMING or self.update_losses:
-            raise NerfclError("replay+: takes no losses from its steps; use replay for these options")
+        if self.memory_fill in (*STREAMING, "loss-grid") or self.update_losses:
+            raise NerfclError("replay+: takes rays of every frame, and no losses from its steps; use replay for that")
 
     def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
-        return {"memory_bytes": budget} if rays_within(budget, self._memory_settings(), stream) else None
+        settings = self._memory_settings()
+        budget = min(self._beside_soft_targets(budget, stream), bytes_of_past(settings, stream))
+        return {"memory_bytes": budget} if rays_in(budget, settings, frames=1) else None
 
     def new_state(self, generator: torch.Generator) -> ReplayPlusState:
         memory = RayMemory(self._memory_settings(), generator)
@@ -100,7 +104,8 @@ class ReplayPlus(Replay):
         if not len(state.memory):
             return batch
         present, past = split(len(new), self.past_share)
-        dreamed = round(past * (1.0 - len(state.memory) / state.memory.offered)) if state.snapshot else 0
+        stored = -(-past * len(state.memory) // state.memory.offered)
+        dreamed = past - stored if state.snapshot else 0
         batch = batch.select(slice(present))
         if dreamed < past:
             batch = batch.with_past(state.memory.draw(past - dreamed))
@@ -110,12 +115,21 @@ class ReplayPlus(Replay):
         assert isinstance(state, ReplayPlusState)
         state.snapshot.offer(model)
         if self.memory_bytes:
-            frames = len(state.memory.cameras) + len(experience.train)
-            if not rays_in(self.memory_bytes - state.snapshot.nbytes, self._memory_settings(), frames):
-                state.snapshot.drop()
-            left = self.memory_bytes - state.snapshot.nbytes
-            state.memory.resize(rays_in(left, self._memory_settings(), frames))
+            self._share_out(state, experience)
         super().end(state, experience, model)
+
+    def _share_out(self, state: ReplayPlusState, experience: Experience) -> None:
+        """Decides whether there is room for the snapshot, and for how many rays."""
+        views, settings = experience.train, self._memory_settings()
+        frames = len(state.memory.cameras) + len(views)
+        rays = state.memory.offered + len(views) * views.height * views.width
+
+        def room() -> int:
+            return rays_in(self.memory_bytes - state.snapshot.nbytes, settings, frames)
+
+        if room() < frames or rays_in(self.memory_bytes, settings, frames) >= rays:
+            state.snapshot.drop()
+        state.memory.resize(room())
 
     def _new_snapshot(self) -> Snapshot:
         return Snapshot(self.snapshot_bits, self.rays_per_pixel, self.renew_every)
