@@ -9,7 +9,6 @@ What was stopped goes on where it was when the same command is given again.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -66,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=lego_or_builtin())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--sector-seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--sectors-seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--builtin-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--jobs", type=int, default=2)
@@ -87,7 +86,7 @@ def main() -> None:
         tasks=("sectors:10",),
         strategies=SECTORS,
         budget_bytes=("4M",),
-        seeds=tuple(options.sector_seeds),
+        seeds=tuple(options.sectors_seeds),
         out=options.runs / "sectors",
         **shared,
     )
@@ -98,11 +97,10 @@ def main() -> None:
         out=options.runs / "builtin",
         **shared,
     )
-    for config in (budgets, sectors, builtin):
-        compare(config)
+    parts = [Part(config, compare(config)) for config in (budgets, sectors, builtin)]
     with written_aside(options.out) as aside:
-        aside.write_text("\n".join(_page(budgets, sectors, builtin)), encoding="utf-8")
-    if options.out.parent == DOCS:
+        aside.write_text("\n".join(_page(*parts)), encoding="utf-8")
+    if options.out.resolve().parent == DOCS.resolve():
         shutil.copy(budgets.out / "bytes.png", DOCS / "images/forgetting-bytes.png")
         shutil.copy(sectors.out / "comparison.png", DOCS / "images/forgetting-sectors.png")
     print(f"written: {options.out}")
@@ -129,38 +127,50 @@ class Row:
     kept: float
 
 
-def _rows(config: Compare) -> dict[str, Row]:
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for run in json.loads((config.out / "comparison.json").read_text(encoding="utf-8"))["runs"]:
-        runs.setdefault(run["strategy"], []).append(run)
-    return {
-        label: Row(
-            [run["R"][0][0] for run in mine],
-            [run["R"][-1][0] - run["R"][0][0] for run in mine],
-            [run["R"][-1][-1] for run in mine],
-            [run["average"] for run in mine],
-            [run["forgetting"] for run in mine],
-            statistics.fmean(run["memory_bytes"] for run in mine),
-        )
-        for label, mine in runs.items()
-    }
+@dataclass(frozen=True)
+class Part:
+    """One of the comparisons, and what each of its runs found."""
+
+    config: Compare
+    runs: list[dict[str, Any]]
+
+    @property
+    def seeds(self) -> str:
+        return ", ".join(map(str, sorted({run["seed"] for run in self.runs})))
+
+    def rows(self) -> dict[str, Row]:
+        """Each row by its label."""
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for run in self.runs:
+            runs.setdefault(run["strategy"], []).append(run)
+        return {
+            label: Row(
+                [run["R"][0][0] for run in mine],
+                [run["R"][-1][0] - run["R"][0][0] for run in mine],
+                [run["R"][-1][-1] for run in mine],
+                [run["average"] for run in mine],
+                [run["forgetting"] for run in mine],
+                statistics.fmean(run["memory_bytes"] for run in mine),
+            )
+            for label, mine in runs.items()
+        }
 
 
-def _page(budgets: Compare, sectors: Compare, builtin: Compare) -> list[str]:
-    lego, ten, truck = _rows(budgets), _rows(sectors), _rows(builtin)
-    scene = f"{Path(budgets.data).name} at {budgets.img_wh[0]}x{budgets.img_wh[1]}"
-    steps = f"{budgets.steps} steps of {budgets.rays} new rays a task"
+def _page(budgets: Part, sectors: Part, builtin: Part) -> list[str]:
+    lego, ten, truck, config = budgets.rows(), sectors.rows(), builtin.rows(), budgets.config
+    scene = f"{Path(config.data).name} at {config.img_wh[0]}x{config.img_wh[1]}"
+    steps = f"{config.steps} steps of {config.rays} new rays a task"
     return [
         "# What is forgotten, and what it costs to remember",
         "",
         f"{scene}, {steps}, and as many old rays again where a strategy replays; test views, mean ± standard deviation",
         "over seeds. Settings were chosen on validation views of seed 0. Rebuilt by `python benchmarks/forgetting.py`,",
-        f"which also leaves a `report.html` for each part; {processor()}, {budgets.jobs} runs at a time; {versions()}.",
+        f"which also leaves a `report.html` for each part; {processor()}, {config.jobs} runs at a time; {versions()}.",
         "",
-        f"## Right, then left (seeds {_seeds(budgets)})",
+        f"## Right, then left (seeds {budgets.seeds})",
         "",
-        f"Right before the switch: {_mean(lego['finetune'].before)} dB. The change is what happens to right while left",
-        f"is learned. A row counts where right began at {LEAST_BEFORE} dB or more and left ends not more than",
+        f"Right, when it was learned: {_mean(lego['finetune'].before)} dB. The change is what it has lost or won when left",
+        f"is learned, too. A row counts where right began at {LEAST_BEFORE} dB or more and left ends not more than",
         f"{LEFT_MAY_LOSE} dB below joint's left, {_mean(lego['joint'].last)} dB.",
         "",
         *_targets(lego),
@@ -174,13 +184,13 @@ def _page(budgets: Compare, sectors: Compare, builtin: Compare) -> list[str]:
         "",
         *_table(lego, "change on right", "left, after it"),
         "",
-        f"## Ten azimuth sectors, one after the other (seeds {_seeds(sectors)}, at most 4 MB)",
+        f"## Ten azimuth sectors, one after the other (seeds {sectors.seeds}, at most 4 MB)",
         "",
         *_table(ten, "change on the first", "the last, after it"),
         "",
         "![PSNR of every sector after the last](images/forgetting-sectors.png)",
         "",
-        f"## The built-in scene: is the order of strategies the same? (seeds {_seeds(builtin)})",
+        f"## The built-in scene: is the order of strategies the same? (seeds {builtin.seeds})",
         "",
         *_orders(lego, truck),
         "",
@@ -193,7 +203,9 @@ def _targets(rows: dict[str, Row]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for target in TARGETS:
-        row, joint = rows[target.label], rows["joint"]
+        # Where everything fits into less, there is no row of the larger budget.
+        label = next(label for label in (target.label, IMAGES.replace("256K", "64K")) if label in rows)
+        row, joint = rows[label], rows["joint"]
         left = [mine - bound for mine, bound in zip(row.last, joint.last, strict=True)]
         mean = statistics.fmean(row.change)
         counts = statistics.fmean(left) >= -LEFT_MAY_LOSE and statistics.fmean(row.before) >= LEAST_BEFORE
@@ -202,7 +214,7 @@ def _targets(rows: dict[str, Row]) -> list[str]:
             f"{least:+.1f} {'reached' if mean >= least and counts else 'missed'}" for least in (target.must, target.aim)
         )
         lines.append(
-            f"| {target.what} | `{target.label}` | {human_bytes(row.kept)} | {reference} | {_mean(row.change, '+')} "
+            f"| {target.what} | `{label}` | {human_bytes(row.kept)} | {reference} | {_mean(row.change, '+')} "
             f"| {' | '.join(verdicts)} | {_mean(left, '+')} |"
         )
     return lines
@@ -219,7 +231,7 @@ def _table(rows: dict[str, Row], change: str, last: str) -> list[str]:
         row = rows[label]
         apart = [mine - bound for mine, bound in zip(row.average, joint.average, strict=True)]
         lines.append(
-            f"| {label} | {human_bytes(row.kept) if row.kept else '0'} | {_mean(row.change, '+')} | {_mean(row.last)} "
+            f"| {label} | {human_bytes(row.kept)} | {_mean(row.change, '+')} | {_mean(row.last)} "
             f"| {_mean(row.average)} | {'' if row is joint else _mean(apart, '+')} | {_mean(row.forgetting, '+')} |"
         )
     return lines
@@ -229,7 +241,7 @@ def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
     """Both scenes' changes side by side, and the pairs whose order differs by more than chance."""
     order = sorted((label for label in truck if label in lego), key=lambda label: -statistics.fmean(lego[label].change))
     lines = [
-        f"Right before the switch, on the built-in scene: {_mean(truck['finetune'].before)} dB.",
+        f"The built-in scene's right side before the switch: {_mean(truck['finetune'].before)} dB.",
         "",
         "| | change on right | built-in: change on right | left, after it | kept |",
         "|---|---|---|---|---|",
@@ -238,7 +250,7 @@ def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
         there = truck[label]
         lines.append(
             f"| {label} | {_mean(lego[label].change, '+')} | {_mean(there.change, '+')} | {_mean(there.last)} "
-            f"| {human_bytes(there.kept) if there.kept else '0'} |"
+            f"| {human_bytes(there.kept)} |"
         )
     turned = [
         f"{better} over {worse}"
@@ -248,17 +260,15 @@ def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
         and _surely_above(truck[worse].change, truck[better].change)
     ]
     told = "; ".join(turned) if turned else "none"
-    return [*lines, "", f"Pairs that are the other way round there, both times beyond two standard errors: {told}."]
+    return [*lines, "", f"Pairs whose order is reversed there, both times by more than two standard errors: {told}."]
 
 
 def _surely_above(some: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether a mean is above another by more than two standard errors of their difference."""
-    error = sum(statistics.variance(each) / len(each) if len(each) > 1 else 0.0 for each in (some, others)) ** 0.5
+    """Whether a mean is above another by more than two standard errors of their difference; never of single values."""
+    if min(len(some), len(others)) < 2:
+        return False
+    error = sum(statistics.variance(each) / len(each) for each in (some, others)) ** 0.5
     return statistics.fmean(some) - statistics.fmean(others) > 2.0 * error
-
-
-def _seeds(config: Compare) -> str:
-    return ", ".join(map(str, config.seeds))
 
 
 def _mean(values: Sequence[float], sign: str = "") -> str:
