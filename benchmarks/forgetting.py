@@ -28,7 +28,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 CONTRAST = "contrast=replay:memory-fill=contrast"
 FEW = "20480 rays=replay:memory-fill=contrast,memory-rays=20480"
 FEW_AND_SNAPSHOT = "20480 rays and a snapshot=replay+:memory-rays=20480"
-SECTORS = ("joint", "replay-images", "generative", CONTRAST, "finetune")
+MOSTLY_OLD = "images, 3/4 old=replay-images:past-share=0.75"
+SECTORS = ("joint", "replay-images", MOSTLY_OLD, "generative", CONTRAST, "finetune")
 IMAGES = "replay-images @ 256K"
 LEFT_MAY_LOSE, LEAST_BEFORE = 0.7, 31.5  # dB: else a row does not count
 
