@@ -286,6 +286,22 @@ def test_gif_of_few_large_frames_and_another_shape(tmp_path: Path) -> None:
     assert all((page[2:6] == 255).all() for page in pages), "the ground is white, not nearly white"
 
 
+@pytest.mark.parametrize(("count", "rows", "abreast"), [(2, 1, 3), (5, 1, 6), (6, 2, 4), (14, 3, 5)])
+def test_gif_of_many_strategies_has_rows(tmp_path: Path, count: int, rows: int, abreast: int) -> None:
+    truth = np.zeros((64, 64, 3), dtype=np.uint8)
+    frames = {f"strategy with a long name {k}": [(1.0, truth + np.uint8(10 * k + 10))] for k in range(count)}
+    forgetting_gif(tmp_path / "many.gif", frames, truth, TWO, 10)
+    page = gif(tmp_path / "many.gif")[0][0]
+    side = 256 if count < 3 else 192
+    width = abreast * side + (abreast + 1) * 12
+    assert page.shape[:2] == (34 + rows * (side + 26) + (rows - 1) * 12 + 22, width)
+    captions = page[34 + side + 2 : 34 + side + 24]
+    assert (captions[:, :2] == 255).all()
+    assert (captions[:, -2:] == 255).all(), "nothing is cut off"
+    last = page[34 + (rows - 1) * (side + 38) + 96, 12 + (count - (rows - 1) * abreast) * (side + 12) + 50]
+    assert abs(int(last[0]) - 10 * count) < 8
+
+
 def test_frames_are_chosen_evenly_with_both_ends() -> None:
     assert evenly(3, 90) == [0, 1, 2]
     assert evenly(11, 6) == [0, 2, 4, 6, 8, 10]

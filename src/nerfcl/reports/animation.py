@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MOST_FRAMES = 90
 MOST_BYTES = 2_000_000
 PANEL, SMALL_PANEL = 256, 192  # pixels high, about: for one or two strategies, and for more
+MOST_ABREAST = 6  # panels
 PLAY_SECONDS = 5.5
 HOLD_SECONDS = 1.5
 
@@ -37,7 +39,7 @@ def forgetting_gif(
     steps: int,
     unit: str = "steps",
 ) -> None:
-    """Writes truth and renderings side by side while training goes on, about seven seconds long.
+    """Writes truth and renderings side by side, in rows of at most six, while training goes on: about seven seconds.
 
     Args:
         path: the GIF.
@@ -129,19 +131,20 @@ def _page(
     steps: int,
     unit: str,
 ) -> Image:
-    """One frame: header, truth and renderings, captions, timeline."""
+    """One frame: header, truth and renderings with their captions, timeline."""
     from PIL import Image, ImageDraw, ImageFont
 
     height = PANEL if len(frames) < 3 else SMALL_PANEL
-    panels = [("truth", _scaled(truth, height))]
+    panels = [("truth", "", _scaled(truth, height))]
     for name, frame in frames.items():
-        score = psnr(frame, truth)
-        panels.append((f"{name}: {score:.1f} dB", _scaled(frame, height)))
-    each = panels[0][1]
-    width = max(len(panels) * each.width + (len(panels) + 1) * _MARGIN, 400)
-    gap = (width - len(panels) * each.width) // (len(panels) + 1)
-    bottom = _HEADER + each.height
-    page = Image.new("RGB", (width, bottom + _CAPTION + _TIMELINE), "white")
+        panels.append((name, f": {psnr(frame, truth):.1f} dB", _scaled(frame, height)))
+    each = panels[0][2]
+    rows = math.ceil(len(panels) / MOST_ABREAST)
+    abreast = math.ceil(len(panels) / rows)
+    width = max(abreast * each.width + (abreast + 1) * _MARGIN, 400)
+    gap = (width - abreast * each.width) // (abreast + 1)
+    row_height = each.height + _CAPTION
+    page = Image.new("RGB", (width, _HEADER + rows * row_height + (rows - 1) * _MARGIN + _TIMELINE), "white")
     draw = ImageDraw.Draw(page)
     large, small = ImageFont.load_default(17), ImageFont.load_default(15)
 
@@ -149,13 +152,23 @@ def _page(
     draw.rectangle((gap, 11, gap + 11, 22), fill=COLOURS[task % len(COLOURS)])
     draw.text((gap + 19, 17), f"training on {tasks[task]}", fill=INK, font=large, anchor="lm")
     draw.text((width - gap, 17), f"{unit.removesuffix('s')} {round(x * steps):,}", fill=INK, font=large, anchor="rm")
-    for i, (caption, picture) in enumerate(panels):
-        x0 = gap + i * (each.width + gap)
-        page.paste(picture, (x0, _HEADER))
-        draw.rectangle((x0 - 1, _HEADER - 1, x0 + each.width, bottom), outline=TRACK)
+    for i, (name, score, picture) in enumerate(panels):
+        x0, y0 = gap + i % abreast * (each.width + gap), _HEADER + i // abreast * (row_height + _MARGIN)
+        page.paste(picture, (x0, y0))
+        bottom = y0 + each.height
+        draw.rectangle((x0 - 1, y0 - 1, x0 + each.width, bottom), outline=TRACK)
+        room = each.width + gap - 6 - small.getlength(score)
+        caption = _shortened(name, room, small.getlength) + score
         draw.text((x0 + each.width // 2, bottom + _CAPTION // 2 + 1), caption, fill=INK, font=small, anchor="mm")
-    _draw_timeline(page, x, len(tasks), gap, bottom + _CAPTION + 5)
+    _draw_timeline(page, x, len(tasks), gap, page.height - _TIMELINE + 5)
     return page
+
+
+def _shortened(text: str, room: float, width_of: Callable[[str], float]) -> str:
+    """As much of the text as there is room for, with an ellipsis where something is left out."""
+    if width_of(text) <= room:
+        return text
+    return next((short for n in range(len(text) - 1, 0, -1) if width_of(short := f"{text[:n]}…") <= room), "…")
 
 
 def _draw_timeline(page: Image, x: float, count: int, gap: int, top: int) -> None:
