@@ -23,7 +23,7 @@ endif
 	touch $@
 
 demo: install
-	$(BIN)/nerfcl compare --data builtin --strategies finetune replay joint --out outputs/demo
+	$(BIN)/nerfcl compare --data builtin --strategies finetune replay replay-images joint --out outputs/demo
 
 # The pictures of the README.
 pictures: demo

@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--data", default=lego_or_builtin())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--sectors-seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--builtin-seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--builtin-seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("outputs/forgetting"))
