@@ -168,7 +168,7 @@ def _page(budgets: Part, sectors: Part, builtin: Part) -> list[str]:
         "over seeds. Settings were chosen on validation views of seed 0. Rebuilt by `python benchmarks/forgetting.py`,",
         f"which also leaves a `report.html` for each part; {processor()}, {config.jobs} runs at a time; {versions()}.",
         "",
-        f"## Right, then left (seeds {budgets.seeds})",
+        f"## Right, then left (seeds: {budgets.seeds})",
         "",
         f"Right, when learned: {_mean(lego['finetune'].before)} dB. The change is what it has lost or won when left is",
         f"learned, too. A row counts where right began at {LEAST_BEFORE} dB or more and left ends not more than",
@@ -185,13 +185,13 @@ def _page(budgets: Part, sectors: Part, builtin: Part) -> list[str]:
         "",
         *_table(lego, "change on right", "left, after it"),
         "",
-        f"## Ten azimuth sectors, one after the other (seeds {sectors.seeds}, at most 4 MB)",
+        f"## Ten azimuth sectors, one after the other (at most 4 MB; seeds: {sectors.seeds})",
         "",
         *_table(ten, "change on the first", "the last, after it"),
         "",
         "![PSNR of every sector after the last](images/forgetting-sectors.png)",
         "",
-        f"## The built-in scene: is the order of strategies the same? (seeds {builtin.seeds})",
+        f"## The built-in scene: is the order of strategies the same? (seeds: {builtin.seeds})",
         "",
         *_orders(lego, truck),
         "",
@@ -239,7 +239,7 @@ def _table(rows: dict[str, Row], change: str, last: str) -> list[str]:
 
 
 def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
-    """Both scenes' changes side by side, and the pairs whose order differs by more than chance."""
+    """Both scenes' changes side by side, and the pairs whose order is another."""
     order = sorted((label for label in truck if label in lego), key=lambda label: -statistics.fmean(lego[label].change))
     lines = [
         f"The built-in scene's right side before the switch: {_mean(truck['finetune'].before)} dB.",
@@ -253,15 +253,30 @@ def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
             f"| {label} | {_mean(lego[label].change, '+')} | {_mean(there.change, '+')} | {_mean(there.last)} "
             f"| {human_bytes(there.kept)} |"
         )
+    pairs = [(better, worse) for i, better in enumerate(order) for worse in order[i + 1 :]]
     turned = [
-        f"{better} over {worse}"
-        for i, better in enumerate(order)
-        for worse in order[i + 1 :]
+        (better, worse)
+        for better, worse in pairs
+        if statistics.fmean(truck[worse].change) > statistics.fmean(truck[better].change)
+    ]
+    sure = [
+        (better, worse)
+        for better, worse in turned
         if _surely_above(lego[better].change, lego[worse].change)
         and _surely_above(truck[worse].change, truck[better].change)
     ]
-    told = "; ".join(turned) if turned else "none"
-    return [*lines, "", f"Pairs whose order is reversed there, both times by more than two standard errors: {told}."]
+    return [
+        *lines,
+        "",
+        f"Of {len(pairs)} pairs of rows {len(turned)} have the reversed order there: {_told(turned)}.",
+        "",
+        f"Both times by more than two standard errors: {_told(sure)}.",
+    ]
+
+
+def _told(pairs: Sequence[tuple[str, str]]) -> str:
+    """Each pair: which is the better one on the first scene, not on the second."""
+    return "; ".join(f"{better} before {worse}" for better, worse in pairs) or "none"
 
 
 def _surely_above(some: Sequence[float], others: Sequence[float]) -> bool:
