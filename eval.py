@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from nerfcl.reference import eval_main
+    from nerfcl.cli.reference import eval_main
 except ModuleNotFoundError as error:
     if error.name != "nerfcl":
         raise

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from nerfcl.reference import train_main
+    from nerfcl.cli.reference import train_main
 except ModuleNotFoundError as error:
     if error.name != "nerfcl":
         raise

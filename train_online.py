@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from nerfcl.reference import online_main
+    from nerfcl.cli.reference import online_main
 except ModuleNotFoundError as error:
     if error.name != "nerfcl":
         raise

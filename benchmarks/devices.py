@@ -17,19 +17,19 @@ import torch
 from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
-from nerfcl.cameras import Camera, pixel_rays, stratified_offsets
-from nerfcl.learner import TrainingSettings, new_learner
-from nerfcl.models import GridModel
-from nerfcl.optimisation import Adam
-from nerfcl.pixels import pixels_at
+from nerfcl.models.rendering.model import render_image
+from nerfcl.models.rendering.occupancy import OccupancyModel
+from nerfcl.models.settings import GridModel
 from nerfcl.randomness import seeded
-from nerfcl.rendering.occupancy import OccupancyModel
-from nerfcl.rendering.rendering import render_image
-from nerfcl.sampling import Passes
 from nerfcl.scenes import load_scene
+from nerfcl.scenes.cameras import Camera, pixel_rays, stratified_offsets
 from nerfcl.strategies.finetune import FineTune
-from nerfcl.streams import Stream, make_stream
-from nerfcl.training import learn
+from nerfcl.streams.pixels import pixels_at
+from nerfcl.streams.sampling import Passes
+from nerfcl.streams.tasks import Stream, make_stream
+from nerfcl.training.learner import TrainingSettings, new_learner
+from nerfcl.training.loop import learn
+from nerfcl.training.optimisation import Adam
 
 BATCHES = (1024, 8192, 65_536)
 

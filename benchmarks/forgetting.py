@@ -18,9 +18,10 @@ from typing import Any
 
 import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
 from machine import lego_or_builtin, processor, versions
+from seeds import mean_of
 
-from nerfcl.comparisons import compare
-from nerfcl.config import Compare
+from nerfcl.cli.options import Compare
+from nerfcl.experiments.comparison import compare
 from nerfcl.files import written_aside
 from nerfcl.reports.tables import human_bytes
 
@@ -30,7 +31,7 @@ FEW = "20480 rays=replay:memory-fill=contrast,memory-rays=20480"
 FEW_AND_SNAPSHOT = "20480 rays and a snapshot=replay+:memory-rays=20480"
 MOSTLY_OLD = "images, 3/4 old=replay-images:past-share=0.75"
 SECTORS = ("joint", "replay-images", MOSTLY_OLD, "generative", CONTRAST, "finetune")
-IMAGES = "replay-images @ 256K"
+IMAGES, LESS_OF_THEM = "replay-images @ 256K", "replay-images @ 64K"
 LEFT_MAY_LOSE, LEAST_BEFORE = 0.7, 31.5  # dB: else a row does not count
 
 
@@ -170,9 +171,9 @@ def _page(budgets: Part, sectors: Part, builtin: Part) -> list[str]:
         "",
         f"## Right, then left (seeds: {budgets.seeds})",
         "",
-        f"Right, when learned: {_mean(lego['finetune'].before)} dB. The change is what it has lost or won when left is",
+        f"Right, when learned: {mean_of(lego['finetune'].before)} dB. The change is what it has lost or won when left is",
         f"learned, too. A row counts where right began at {LEAST_BEFORE} dB or more and left ends not more than",
-        f"{LEFT_MAY_LOSE} dB below joint's left, {_mean(lego['joint'].last)} dB.",
+        f"{LEFT_MAY_LOSE} dB below joint's left, {mean_of(lego['joint'].last)} dB.",
         "",
         *_targets(lego),
         "",
@@ -204,8 +205,8 @@ def _targets(rows: dict[str, Row]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for target in TARGETS:
-        # Where everything fits into less, there is no row of the larger budget.
-        label = next(label for label in (target.label, IMAGES.replace("256K", "64K")) if label in rows)
+        # Where all images fit into less, there is no row of the larger budget.
+        label = LESS_OF_THEM if target.label == IMAGES and IMAGES not in rows else target.label
         row, joint = rows[label], rows["joint"]
         left = [mine - bound for mine, bound in zip(row.last, joint.last, strict=True)]
         mean = statistics.fmean(row.change)
@@ -215,8 +216,8 @@ def _targets(rows: dict[str, Row]) -> list[str]:
             f"{least:+.1f} {'reached' if mean >= least and counts else 'missed'}" for least in (target.must, target.aim)
         )
         lines.append(
-            f"| {target.what} | `{label}` | {human_bytes(row.kept)} | {reference} | {_mean(row.change, '+')} "
-            f"| {' | '.join(verdicts)} | {_mean(left, '+')} |"
+            f"| {target.what} | `{label}` | {human_bytes(row.kept)} | {reference} | {mean_of(row.change, '+')} "
+            f"| {' | '.join(verdicts)} | {mean_of(left, '+')} |"
         )
     return lines
 
@@ -232,8 +233,8 @@ def _table(rows: dict[str, Row], change: str, last: str) -> list[str]:
         row = rows[label]
         apart = [mine - bound for mine, bound in zip(row.average, joint.average, strict=True)]
         lines.append(
-            f"| {label} | {human_bytes(row.kept)} | {_mean(row.change, '+')} | {_mean(row.last)} "
-            f"| {_mean(row.average)} | {'' if row is joint else _mean(apart, '+')} | {_mean(row.forgetting, '+')} |"
+            f"| {label} | {human_bytes(row.kept)} | {mean_of(row.change, '+')} | {mean_of(row.last)} "
+            f"| {mean_of(row.average)} | {'' if row is joint else mean_of(apart, '+')} | {mean_of(row.forgetting, '+')} |"
         )
     return lines
 
@@ -242,7 +243,7 @@ def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
     """Both scenes' changes side by side, and the pairs whose order is another."""
     order = sorted((label for label in truck if label in lego), key=lambda label: -statistics.fmean(lego[label].change))
     lines = [
-        f"The built-in scene's right side before the switch: {_mean(truck['finetune'].before)} dB.",
+        f"The built-in scene's right side before the switch: {mean_of(truck['finetune'].before)} dB.",
         "",
         "| | change on right | built-in: change on right | left, after it | kept |",
         "|---|---|---|---|---|",
@@ -250,7 +251,7 @@ def _orders(lego: dict[str, Row], truck: dict[str, Row]) -> list[str]:
     for label in order:
         there = truck[label]
         lines.append(
-            f"| {label} | {_mean(lego[label].change, '+')} | {_mean(there.change, '+')} | {_mean(there.last)} "
+            f"| {label} | {mean_of(lego[label].change, '+')} | {mean_of(there.change, '+')} | {mean_of(there.last)} "
             f"| {human_bytes(there.kept)} |"
         )
     pairs = [(better, worse) for i, better in enumerate(order) for worse in order[i + 1 :]]
@@ -285,11 +286,6 @@ def _surely_above(some: Sequence[float], others: Sequence[float]) -> bool:
         return False
     error = sum(statistics.variance(each) / len(each) for each in (some, others)) ** 0.5
     return statistics.fmean(some) - statistics.fmean(others) > 2.0 * error
-
-
-def _mean(values: Sequence[float], sign: str = "") -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):{sign}.2f}{spread}"
 
 
 if __name__ == "__main__":

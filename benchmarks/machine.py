@@ -26,7 +26,7 @@ def run_and_tell_peak(arguments: list[str]) -> None:
     """Runs a nerfcl command in this process and prints the most memory (MB) that it ever held."""
     import resource
 
-    from nerfcl.cli import main
+    from nerfcl.cli.main import main
 
     if main(arguments):
         raise SystemExit(1)

@@ -18,8 +18,8 @@ from typing import Any
 import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
 from machine import lego_or_builtin, processor, versions
 
-from nerfcl.comparisons import compare_online
-from nerfcl.config import CompareOnline
+from nerfcl.cli.options import CompareOnline
+from nerfcl.experiments.comparison import compare_online
 from nerfcl.files import written_aside
 from nerfcl.reports.tables import human_bytes
 

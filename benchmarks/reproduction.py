@@ -15,9 +15,10 @@ from typing import Any
 
 import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
 from machine import lego_or_builtin, processor, versions
+from seeds import mean_of
 
-from nerfcl.config import Compare
-from nerfcl.experiments import compare
+from nerfcl.cli.options import Compare
+from nerfcl.experiments.commands import compare
 from nerfcl.files import written_aside
 from nerfcl.reports.tables import human_bytes
 
@@ -146,7 +147,7 @@ def _table(arms: dict[str, Figures]) -> list[str]:
     lines = [
         "| | reference | its change | nerfcl | change | left, after it | kept |",
         "|---|---|---|---|---|---|---|",
-        f"| right only | {RIGHT_ONLY} | | {_mean(next(iter(arms.values())).before)} | | | |",
+        f"| right only | {RIGHT_ONLY} | | {mean_of(next(iter(arms.values())).before)} | | | |",
     ]
     for arm in ARMS:
         figures = arms[arm.label]
@@ -154,8 +155,8 @@ def _table(arms: dict[str, Figures]) -> list[str]:
             ("", "") if arm.published is None else (f"{arm.published:.2f}", f"{arm.published - RIGHT_ONLY:+.2f}")
         )
         lines.append(
-            f"| {arm.what} | {published[0]} | {published[1]} | {_mean(figures.after)} | {_mean(figures.change, '+')} "
-            f"| {_mean(figures.left)} | {human_bytes(figures.kept) if figures.kept else '0'} |"
+            f"| {arm.what} | {published[0]} | {published[1]} | {mean_of(figures.after)} | {mean_of(figures.change, '+')} "
+            f"| {mean_of(figures.left)} | {human_bytes(figures.kept) if figures.kept else '0'} |"
         )
     return lines
 
@@ -184,14 +185,9 @@ def _findings(figures: dict[float, dict[str, Figures]]) -> list[str]:
             # Two standard errors of the mean of paired differences.
             sure = abs(mean) > 2.0 * spread / len(gains) ** 0.5
             verdict = ("holds" if mean > 0.0 else "turns around") if sure else "makes no difference"
-            cells.append(f"{verdict}: {_mean(gains, '+')} dB")
+            cells.append(f"{verdict}: {mean_of(gains, '+')} dB")
         lines.append(f"| {claim} | {' | '.join(cells)} |")
     return lines
-
-
-def _mean(values: list[float], sign: str = "") -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):{sign}.2f}{spread}"
 
 
 if __name__ == "__main__":

@@ -20,22 +20,23 @@ import torch
 from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
-from nerfcl import kernels
-from nerfcl.cameras import pixel_rays, stratified_offsets
-from nerfcl.evaluation import evaluate
-from nerfcl.kernels import cpu, reference
-from nerfcl.learner import History, Learner, StepReport, TrainingSettings, new_learner
-from nerfcl.memory import MemorySettings, RayMemory, Recalled
-from nerfcl.models import GridModel
-from nerfcl.optimisation import Adam, warm_cosine
-from nerfcl.pixels import pixels_at
+from nerfcl.memory.rays import MemorySettings, RayMemory, Recalled
+from nerfcl.models import kernels
+from nerfcl.models.kernels import compiled as cpu
+from nerfcl.models.kernels import plain as reference
+from nerfcl.models.rendering.occupancy import OccupancyModel
+from nerfcl.models.settings import GridModel
 from nerfcl.randomness import seeded
-from nerfcl.rendering.occupancy import OccupancyModel
-from nerfcl.sampling import Passes
 from nerfcl.scenes import Scene, Views, load_scene
+from nerfcl.scenes.cameras import pixel_rays, stratified_offsets
 from nerfcl.strategies.finetune import FineTune
-from nerfcl.streams import Stream, make_stream
-from nerfcl.training import learn
+from nerfcl.streams.pixels import pixels_at
+from nerfcl.streams.sampling import Passes
+from nerfcl.streams.tasks import Stream, make_stream
+from nerfcl.training.evaluation import evaluate
+from nerfcl.training.learner import History, Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.training.loop import learn
+from nerfcl.training.optimisation import Adam, warm_cosine
 
 RESULTS = Path(__file__).parent / "results.md"
 REFERENCE_DB = 27.79

@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from nerfcl.cameras import Camera, camera_rays, focal_from_angle, look_at
+from nerfcl.scenes.cameras import Camera, camera_rays, focal_from_angle, look_at
 
 # The machines that run the tests differ in speed, and a failure must come back when it is looked into.
 settings.register_profile("nerfcl", deadline=None, derandomize=True, max_examples=60)

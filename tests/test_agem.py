@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
-from nerfcl.learner import TrainingSettings, new_learner
-from nerfcl.models import GridModel
-from nerfcl.optimisation import OptimisationSettings
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.models.rendering.model import Model, Rendering
+from nerfcl.models.settings import GridModel
 from nerfcl.scenes import load_scene
 from nerfcl.strategies.agem import AGem, AGemState, project
 from nerfcl.strategies.finetune import FineTune
-from nerfcl.streams import Stream, make_stream
-from nerfcl.training import learn
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Stream, make_stream
+from nerfcl.training.learner import TrainingSettings, new_learner
+from nerfcl.training.loop import learn
+from nerfcl.training.optimisation import OptimisationSettings
 
 SHORT = TrainingSettings(steps=10, rays=128, optimisation=OptimisationSettings(warm_up=2), evaluate_every=99,
                          frame_every=99)  # fmt: skip

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from nerfcl.cli import main
-from nerfcl.config import Compare, CompareOnline
+from nerfcl.cli.main import main
+from nerfcl.cli.options import Compare, CompareOnline
 from nerfcl.errors import NerfclError
-from nerfcl.memory import FILLS, STREAMING, MemorySettings, RayMemory, Recalled
-from nerfcl.plans import budget_name, plan_rows, read_budgets, rows_within, settled
-from nerfcl.runs import make_strategy, parse_row
+from nerfcl.experiments.plans import budget_name, plan_rows, read_budgets, rows_within, settled
+from nerfcl.experiments.runs import make_strategy, parse_row
+from nerfcl.memory.rays import FILLS, STREAMING, MemorySettings, RayMemory, Recalled
 from nerfcl.scenes import load_scene
 from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.budget import rays_within
-from nerfcl.streams import Stream, make_stream
-from nerfcl.trajectories import make_trajectory
+from nerfcl.streams.frames import make_trajectory
+from nerfcl.streams.tasks import Stream, make_stream
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--rays", "64", "--device", "cpu", "--evaluate-every", "99"]
 QUICK += ["--evaluate-views", "1"]

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nerfcl.cameras import Camera, camera_rays, focal_from_angle, look_at, pixel_offsets, pixel_rays, stratified_offsets
 from nerfcl.errors import NerfclError
+from nerfcl.scenes.cameras import (
+    Camera,
+    camera_rays,
+    focal_from_angle,
+    look_at,
+    pixel_offsets,
+    pixel_rays,
+    stratified_offsets,
+)
 
 CENTRE = torch.tensor([[0.5, 0.5]])
 

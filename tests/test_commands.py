@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfcl import runs
-from nerfcl.cli import main
-from nerfcl.metrics import psnr
+from nerfcl.cli.main import main
+from nerfcl.experiments import runs
+from nerfcl.metrics.image import psnr
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--steps", "12", "--rays", "128", "--evaluate-every", "6"]
 QUICK += ["--evaluate-views", "1", "--frame-every", "4", "--memory-rays", "64", "--device", "cpu"]

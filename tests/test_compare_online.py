@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfcl import stream_runs
-from nerfcl.checkpoints import load_checkpoint
-from nerfcl.cli import main
-from nerfcl.learner import Learner
+from nerfcl.cli.main import main
+from nerfcl.experiments import stream_runs
 from nerfcl.reports.results import stream_row
 from nerfcl.reports.tables import stream_table
+from nerfcl.training.checkpoints import load_checkpoint
+from nerfcl.training.learner import Learner
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--rays", "64", "--memory-rays", "99", "--chunk-frames", "2"]
 QUICK += ["--iters-per-chunk", "4", "--evaluate-every", "99", "--device", "cpu"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcl.fields.hashgrid import HashGridField, HashGridSettings, spherical_harmonics
+from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings, spherical_harmonics
 
 SETTINGS = HashGridSettings(coarsest=4, finest=16, levels=3, table_size=2**9, width=8, geometry_features=5)
 

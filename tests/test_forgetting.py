@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nerfcl.forgetting import average, backward_transfer, forgetting
+from nerfcl.metrics.forgetting import average, backward_transfer, forgetting
 
 
 def test_two_tasks_by_hand() -> None:

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfcl.config import Run
+from nerfcl.cli.options import Run
 from nerfcl.errors import NerfclError
-from nerfcl.frames import Frames
-from nerfcl.models import GridModel
-from nerfcl.pixels import Pixels, pixels_at
-from nerfcl.pose_mixture import PoseMixture
+from nerfcl.experiments.runs import make_strategy
+from nerfcl.memory.cameras import Frames
+from nerfcl.memory.pose_mixture import PoseMixture
+from nerfcl.memory.snapshots import Snapshot
+from nerfcl.models.rendering.occupancy import OccupancyModel
+from nerfcl.models.settings import GridModel
 from nerfcl.randomness import seeded
-from nerfcl.rendering.occupancy import OccupancyModel
-from nerfcl.runs import make_strategy
 from nerfcl.scenes import load_scene
-from nerfcl.snapshots import Snapshot
 from nerfcl.strategies.generative import GenerativeState
 from nerfcl.strategies.replay_plus import ReplayPlusState
-from nerfcl.streams import Stream, make_stream
+from nerfcl.streams.pixels import Pixels, pixels_at
+from nerfcl.streams.tasks import Stream, make_stream
 
 DREAMING = ["generative", "generative-free", "distill", "replay+:memory-rays=1"]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import Rays
-from nerfcl.fields.nerf import NerfField, embed
-from nerfcl.optimisation import Adam
-from nerfcl.rendering.hierarchical import HierarchicalModel, HierarchicalSettings, draw_by_weight
+from nerfcl.models.fields.nerf import NerfField, embed
+from nerfcl.models.rendering.hierarchical import HierarchicalModel, HierarchicalSettings, draw_by_weight
+from nerfcl.scenes.cameras import Rays
+from nerfcl.training.optimisation import Adam
 
 WHITE = (1.0, 1.0, 1.0)
 

@@ -19,8 +19,7 @@ import pytest
 from PIL import Image
 
 from nerfcl.errors import NerfclError
-from nerfcl.forgetting import average, backward_transfer, forgetting
-from nerfcl.learner import History
+from nerfcl.metrics.forgetting import average, backward_transfer, forgetting
 from nerfcl.reports import against_bytes, findings, measures
 from nerfcl.reports.compared import Compared, ComparedRow
 from nerfcl.reports.html import html_page, html_report
@@ -28,6 +27,7 @@ from nerfcl.reports.html_pictures import pictures_of, png_uri
 from nerfcl.reports.html_table import table_columns
 from nerfcl.reports.measures import Dip
 from nerfcl.reports.svg import Plot, round_ticks
+from nerfcl.training.learner import History
 
 TWO = ["right", "left"]
 TEN = [f"sector {i + 1}/10" for i in range(10)]

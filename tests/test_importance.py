@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nerfcl.cameras import Rays, camera_rays
-from nerfcl.config import Run
+from nerfcl.cli.options import Run
 from nerfcl.errors import NerfclError
+from nerfcl.experiments.runs import make_strategy
+from nerfcl.models.rendering.model import Model, Rendering
 from nerfcl.randomness import seeded
-from nerfcl.rendering.rendering import Model, Rendering
-from nerfcl.runs import make_strategy
 from nerfcl.scenes import load_scene
+from nerfcl.scenes.cameras import Rays, camera_rays
 from nerfcl.scenes.scene import Views
 from nerfcl.strategies.importance import Anchored, ImportanceState
-from nerfcl.streams import Experience, make_stream
+from nerfcl.streams.tasks import Experience, make_stream
 
 
 class Tinted:

@@ -20,11 +20,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from nerfcl.checkpoints import load_checkpoint
-from nerfcl.cli import main
+from nerfcl.cli.main import main
 from nerfcl.errors import NerfclError
-from nerfcl.jobs import Tally, Task, Threads, run_all
-from nerfcl.processes import Processes
+from nerfcl.jobs.job import Tally, Task, Threads, run_all
+from nerfcl.jobs.processes import Processes
+from nerfcl.training.checkpoints import load_checkpoint
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--rays", "64", "--memory-rays", "99", "--device", "cpu"]
 QUICK += ["--evaluate-every", "99", "--evaluate-views", "1"]
@@ -265,7 +265,7 @@ def test_workers_end_with_a_command_that_is_stopped_and_it_goes_on(
     out = tmp_path / "out"
     command = compare(shared_scene, out, "--strategies", "finetune", "replay", "--steps", "60", "--jobs", "2")
     process = subprocess.Popen(
-        [sys.executable, "-m", "nerfcl.cli", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "nerfcl.cli.main", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         wait_for(lambda: (out / "seed-0/replay/checkpoints/task-1.pt").exists() or process.poll() is not None)
@@ -354,7 +354,7 @@ def run_by_itself(*arguments: str) -> str:
 @pytest.mark.usefixtures("as_many_threads")
 def test_ray_compares_as_this_process_does(in_turn: Path, shared_scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "ray"
-    said = run_by_itself("-m", "nerfcl.cli", *compare(shared_scene, out, *ROWS, "--ray", "local"))
+    said = run_by_itself("-m", "nerfcl.cli.main", *compare(shared_scene, out, *ROWS, "--ray", "local"))
     assert [line.split(" · ")[0] for line in said.splitlines()] == [f"{i} of 4" for i in range(1, 5)]
     assert_same_comparison(in_turn, out)
     assert files_in(out) == files_in(in_turn)
@@ -364,9 +364,9 @@ MORTALS = """
 import os, signal, sys
 from functools import partial
 from pathlib import Path
-from nerfcl.cluster import Cluster
+from nerfcl.jobs.ray_cluster import Cluster
 from nerfcl.errors import NerfclError
-from nerfcl.jobs import Task, Threads, run_all
+from nerfcl.jobs.job import Task, Threads, run_all
 
 def die_once(marker, root, shared):
     if not marker.exists():

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nerfcl import kernels
-from nerfcl.kernels import GridLevels, MarchSettings, cpu, geometric_levels, reference
+from nerfcl.models import kernels
+from nerfcl.models.kernels import GridLevels, MarchSettings, geometric_levels
+from nerfcl.models.kernels import compiled as cpu
+from nerfcl.models.kernels import plain as reference
 
 TWINS = pytest.mark.parametrize("twin", [cpu, reference], ids=["cpu", "reference"])
 

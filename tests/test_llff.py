@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfcl.cameras import Rays, camera_rays
 from nerfcl.errors import NerfclError
-from nerfcl.fields.nerf import NerfField
-from nerfcl.models import GridModel, NerfModel, settings_from_dict, settings_to_dict
-from nerfcl.optimisation import Adam
-from nerfcl.rendering.hierarchical import HierarchicalModel, HierarchicalSettings
-from nerfcl.rendering.ndc import to_ndc
-from nerfcl.rendering.occupancy import OccupancyModel
-from nerfcl.rendering.rendering import render_image
+from nerfcl.models.fields.nerf import NerfField
+from nerfcl.models.rendering.hierarchical import HierarchicalModel, HierarchicalSettings
+from nerfcl.models.rendering.model import render_image
+from nerfcl.models.rendering.ndc import to_ndc
+from nerfcl.models.rendering.occupancy import OccupancyModel
+from nerfcl.models.settings import GridModel, NerfModel, settings_from_dict, settings_to_dict
 from nerfcl.scenes import Ndc, Scene, load_scene
+from nerfcl.scenes.cameras import Rays, camera_rays
 from nerfcl.scenes.llff import average_pose, opengl_poses, upright_pose
-from nerfcl.streams import on_side
+from nerfcl.streams.tasks import on_side
+from nerfcl.training.optimisation import Adam
 
 FERN = Path(__file__).resolve().parents[2] / "shared/data/nerf_llff_data/fern"
 FULL = (48, 36)  # width and height that the poses of the scene below are about

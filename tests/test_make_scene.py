@@ -15,16 +15,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nerfcl import making
-from nerfcl.cli import main
-from nerfcl.config import MakeScene
+from nerfcl.cli.main import main
+from nerfcl.cli.options import MakeScene
 from nerfcl.errors import NerfclError
-from nerfcl.making import check_options, make_scene, plan_views, split_frames
+from nerfcl.experiments import make_scene as making
+from nerfcl.experiments.make_scene import check_options, make_scene, plan_views, split_frames
 from nerfcl.scenes import load_scene
-from nerfcl.scenes.mitsuba_render import CAMERA_DISTANCE, SPIRAL_ELEVATIONS, Shot, camera_at, spiral_cameras
-from nerfcl.trajectories import make_trajectory
+from nerfcl.scenes.truck.render import CAMERA_DISTANCE, SPIRAL_ELEVATIONS, Shot, camera_at, spiral_cameras
+from nerfcl.streams.frames import make_trajectory
 
-SHIPPED = Path(making.__file__).parent / "scenes/data/truck"
+SHIPPED = Path(str(files("nerfcl.scenes"))) / "data" / "truck"
 SHIPPED_OPTIONS = MakeScene(out=Path("unused"), trajectory="hemisphere", frames=200, img_wh=(128, 128), samples=256)
 needs_mitsuba = pytest.mark.skipif(importlib.util.find_spec("mitsuba") is None, reason="the extra `render` is missing")
 
@@ -265,7 +265,7 @@ def test_a_killed_worker_ends_the_run_with_advice(
 
 def test_help_loads_neither_torch_nor_mitsuba() -> None:
     code = (
-        "import sys\nfrom nerfcl.cli import main\n"
+        "import sys\nfrom nerfcl.cli.main import main\n"
         "try:\n    main(['make-scene', '--help'])\nexcept SystemExit:\n    pass\n"
         "assert not {'torch', 'mitsuba'} & set(sys.modules)"
     )
@@ -278,7 +278,7 @@ def test_options_of_the_shipped_scene_are_accepted() -> None:
 
 @needs_mitsuba
 def test_mitsuba_renders_the_shipped_image_again() -> None:
-    from nerfcl.scenes.mitsuba_render import render_view
+    from nerfcl.scenes.truck.render import render_view
 
     view = plan_views(SHIPPED_OPTIONS)["val"][49]
     pixels = render_view(view.camera, 128, 128, samples=256, seed=view.seed)
@@ -290,7 +290,7 @@ def test_mitsuba_renders_the_shipped_image_again() -> None:
 
 @needs_mitsuba
 def test_a_wide_picture_shows_more_at_its_sides_and_the_truck_in_its_middle() -> None:
-    from nerfcl.scenes.mitsuba_render import render_view
+    from nerfcl.scenes.truck.render import render_view
 
     camera = camera_at(np.array([CAMERA_DISTANCE, 0.0, 1.0]))
     alpha = render_view(camera, 48, 24, samples=16)[..., 3]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
-from nerfcl.memory import DRAWS, FILLS, STREAMING, MemorySettings, RayMemory, Recall, Recalled
-from nerfcl.pixels import Pixels, pixels_at
+from nerfcl.memory.rays import DRAWS, FILLS, STREAMING, MemorySettings, RayMemory, Recall, Recalled
 from nerfcl.scenes.scene import Views
+from nerfcl.streams.pixels import Pixels, pixels_at
 
 
 def views_from(first: int, count: int, width: int = 4, height: int = 4) -> Views:

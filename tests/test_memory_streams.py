@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
-from nerfcl.memory import FILLS, STREAMING, MemorySettings, RayMemory, Recall, Recalled
-from nerfcl.pixels import Pixels, pixels_at
-from nerfcl.sampling import draw_by_region
+from nerfcl.memory.rays import FILLS, STREAMING, MemorySettings, RayMemory, Recall, Recalled
 from nerfcl.scenes.scene import Views
+from nerfcl.streams.pixels import Pixels, pixels_at
+from nerfcl.streams.sampling import draw_by_region
 
 
 def views_from(first: int, count: int, width: int = 4, height: int = 4) -> Views:

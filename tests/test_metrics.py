@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfcl.metrics import local_contrast, psnr, ssim, to_uint8
+from nerfcl.metrics.image import local_contrast, psnr, ssim, to_uint8
 
 
 def noise(height: int, width: int, seed: int) -> np.ndarray:

@@ -19,20 +19,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import Camera
 from nerfcl.errors import NerfclError
-from nerfcl.learner import new_learner
-from nerfcl.models import GridModel
-from nerfcl.online import Observed, OnlineLearner, OnlineSettings
-from nerfcl.pixels import Pixels
+from nerfcl.models.settings import GridModel
+from nerfcl.online.learner import Observed, OnlineLearner, OnlineSettings
 from nerfcl.scenes import load_scene
+from nerfcl.scenes.cameras import Camera
 from nerfcl.scenes.scene import Scene, Views
 from nerfcl.strategies.agem import AGem
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.replay import Replay, ReplayAll
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.training import learn
-from nerfcl.trajectories import make_trajectory
+from nerfcl.streams.frames import make_trajectory
+from nerfcl.streams.pixels import Pixels
+from nerfcl.training.learner import new_learner
+from nerfcl.training.loop import learn
 
 SETTINGS = OnlineSettings(chunk_frames=2, steps_per_chunk=5, rays=64, average=0.8)
 STRATEGIES = [
@@ -137,7 +137,7 @@ def test_it_equals_the_loop_on_the_same_unannounced_stream(
 
 
 def render_by(shown: Any, camera: Camera) -> Tensor:
-    from nerfcl.rendering.rendering import render_image
+    from nerfcl.models.rendering.model import render_image
 
     return render_image(shown, camera).rgb
 
@@ -378,7 +378,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from conftest import write_tiny_scene
 from nerfcl.scenes import load_scene
-from nerfcl.online import OnlineLearner, OnlineSettings
+from nerfcl.online.learner import OnlineLearner, OnlineSettings
 scene = load_scene(write_tiny_scene(Path(sys.argv[2])))
 learner = OnlineLearner.around((0.0, 0.0, 0.0), 2.6, 16, settings=OnlineSettings(rays=64, steps_per_chunk=4))
 stop = threading.Event()
@@ -534,7 +534,7 @@ def test_a_strategy_of_ones_own_is_given_again_where_it_is_loaded(
 
 
 def test_files_that_are_no_learner_are_refused(scene: Scene, model: GridModel, tmp_path: Path) -> None:
-    from nerfcl.checkpoints import save_checkpoint
+    from nerfcl.training.checkpoints import save_checkpoint
 
     with pytest.raises(NerfclError, match="no such"):
         OnlineLearner.load(tmp_path / "none.pt")

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR
 
 from nerfcl.errors import NerfclError
-from nerfcl.optimisation import (
+from nerfcl.training.optimisation import (
     OPTIMISERS,
     Adam,
     Moment,

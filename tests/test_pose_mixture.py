@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfcl.pose_mixture import PoseMixture
+from nerfcl.memory.pose_mixture import PoseMixture
 from nerfcl.randomness import seeded
 from nerfcl.scenes.scene import Views
 

@@ -19,16 +19,16 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfcl.checkpoints import Checkpoint, load_checkpoint
-from nerfcl.learner import History
-from nerfcl.metrics import psnr
-from nerfcl.models import NerfModel
-from nerfcl.reference import eval_main as evaluate
-from nerfcl.reference import train_main as train
-from nerfcl.reference.options import eval_parser, in_these_words, train_parser
-from nerfcl.reference.watching import CheckpointKeeper
-from nerfcl.rendering.rendering import render_image
+from nerfcl.cli.reference import eval_main as evaluate
+from nerfcl.cli.reference import train_main as train
+from nerfcl.cli.reference.options import eval_parser, in_these_words, train_parser
+from nerfcl.cli.reference.watching import CheckpointKeeper
+from nerfcl.metrics.image import psnr
+from nerfcl.models.rendering.model import render_image
+from nerfcl.models.settings import NerfModel
 from nerfcl.scenes import load_scene
+from nerfcl.training.checkpoints import Checkpoint, load_checkpoint
+from nerfcl.training.learner import History
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROOT = "/home/ubuntu/data/nerf_example_data/nerf_synthetic/lego"
@@ -267,8 +267,8 @@ def test_the_best_five_and_the_last_checkpoint_stay(here: Path) -> None:
 
 def test_which_checkpoints_stay_does_not_depend_on_luck(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = iter([5.0, 1.0, 2.0, 9.0, 8.0, 3.0, 4.0, 7.0, 6.0])
-    monkeypatch.setattr("nerfcl.reference.watching.validation_losses", lambda _: [next(written)])
-    monkeypatch.setattr("nerfcl.reference.watching.save_checkpoint", lambda path, *_: path.touch())
+    monkeypatch.setattr("nerfcl.cli.reference.watching.validation_losses", lambda _: [next(written)])
+    monkeypatch.setattr("nerfcl.cli.reference.watching.save_checkpoint", lambda path, *_: path.touch())
     Path("kept").mkdir()
     keeper = CheckpointKeeper(Path("kept"), Learned(), None, {}, 0, 20, 10)  # type: ignore[arg-type]
     stay = []
@@ -629,7 +629,7 @@ def test_a_root_that_cannot_be_written_is_refused_before_rendering(
     else:
         Path("tiny").chmod(0o555)
     before = files_in(here)
-    monkeypatch.setattr("nerfcl.reference.evaluate.render_image", None)
+    monkeypatch.setattr("nerfcl.cli.reference.evaluate.render_image", None)
     code = evaluate(f"{EVAL} --split infer_train --test_view NA".split())
     Path("tiny").chmod(0o755)
     assert code == 2

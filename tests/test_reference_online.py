@@ -17,18 +17,18 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
-from nerfcl.checkpoints import Checkpoint, load_checkpoint
-from nerfcl.learner import History, Learner, StepReport
-from nerfcl.metrics import psnr
-from nerfcl.reference import eval_main as evaluate
-from nerfcl.reference import online_main as learn
-from nerfcl.reference import train_main as train
-from nerfcl.reference.options import check_online, online_parser, train_parser
-from nerfcl.reference.plots import KINDS, FramePlots
-from nerfcl.reference.watching import Board, ChunkKeeper
-from nerfcl.rendering.rendering import render_image
+from nerfcl.cli.reference import eval_main as evaluate
+from nerfcl.cli.reference import online_main as learn
+from nerfcl.cli.reference import train_main as train
+from nerfcl.cli.reference.options import check_online, online_parser, train_parser
+from nerfcl.cli.reference.plots import KINDS, FramePlots
+from nerfcl.cli.reference.watching import Board, ChunkKeeper
+from nerfcl.metrics.image import psnr
+from nerfcl.models.rendering.model import render_image
 from nerfcl.scenes import load_scene
-from nerfcl.trajectories import make_trajectory
+from nerfcl.streams.frames import make_trajectory
+from nerfcl.training.checkpoints import Checkpoint, load_checkpoint
+from nerfcl.training.learner import History, Learner, StepReport
 
 PROJECT = Path(__file__).resolve().parents[1]
 STEPS = 8
@@ -224,7 +224,7 @@ def test_fills_and_draws_that_are_given_are_used(
     here: Path, fill: str, draw: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[Any] = []
-    import nerfcl.reference.online as online
+    import nerfcl.cli.reference.online as online
 
     whole = online._strategy
     monkeypatch.setattr(online, "_strategy", lambda options: used.append(whole(options)) or used[0])
@@ -281,7 +281,7 @@ def test_the_best_that_were_validated_and_the_last_stay(here: Path) -> None:
                 self.history.curve.append((float(done), [decibels]))
                 self.history.looks.append([[decibels]])
 
-    import nerfcl.reference.watching as watching
+    import nerfcl.cli.reference.watching as watching
 
     Path("kept").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -329,8 +329,8 @@ def test_the_same_command_goes_on_exactly_from_the_last_chunk(
 
 def test_killed_runs_end_as_if_they_had_not_been(here: Path) -> None:
     assert learn(f"{REPLAY} --exp_name whole".split()) == 0
-    code = "import os, signal, sys\nimport nerfcl.reference.watching as watching\n"
-    code += "from nerfcl.reference import online_main\n"
+    code = "import os, signal, sys\nimport nerfcl.cli.reference.watching as watching\n"
+    code += "from nerfcl.cli.reference import online_main\n"
     code += "saved = watching.ChunkKeeper.finished\n"
     code += "def finished(keeper, learner):\n    saved(keeper, learner)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     code += "watching.ChunkKeeper.finished = finished\nonline_main(sys.argv[1:])\n"

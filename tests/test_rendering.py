@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nerfcl.cameras import Camera, Rays, camera_rays, look_at, pixel_rays
-from nerfcl.fields.hashgrid import HashGridField, HashGridSettings
-from nerfcl.rendering.occupancy import OccupancyModel, OccupancySettings
-from nerfcl.rendering.rendering import Rendering, render_image
+from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings
+from nerfcl.models.rendering.model import Rendering, render_image
+from nerfcl.models.rendering.occupancy import OccupancyModel, OccupancySettings
+from nerfcl.scenes.cameras import Camera, Rays, camera_rays, look_at, pixel_rays
 from nerfcl.scenes.scene import Box, Views
 
 BOX = Box((-1.0, -1.0, -1.0), 2.0)

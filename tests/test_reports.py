@@ -19,7 +19,6 @@ from rich.console import Console
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json, written_aside
-from nerfcl.learner import History, Learner, StepReport
 from nerfcl.reports import progress
 from nerfcl.reports.animation import evenly, forgetting_gif
 from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
@@ -29,6 +28,7 @@ from nerfcl.reports.style import kept_apart
 from nerfcl.reports.tables import ComparisonRow, comparison_table, human_bytes, print_table, run_table
 from nerfcl.reports.tensorboard import TensorBoardWriter
 from nerfcl.reports.timeline import pieces, task_indices
+from nerfcl.training.learner import History, Learner, StepReport
 
 TWO = ["right", "left"]
 TEN = [f"sector {i + 1}/10" for i in range(10)]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nerfcl.config import Compare, CompareOnline, Online, Run
+from nerfcl.cli.options import Compare, CompareOnline, Online, Run
 from nerfcl.errors import NerfclError
-from nerfcl.runs import Row, make_strategy, parse_row
+from nerfcl.experiments.runs import Row, make_strategy, parse_row
 from nerfcl.strategies import STRATEGIES, strategy_class
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.joint import Joint

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerfcl.sampling import Passes, draw_by_weight, draw_from_the_rest
+from nerfcl.streams.sampling import Passes, draw_by_weight, draw_from_the_rest
 
 
 def seeded(seed: int = 0) -> torch.Generator:

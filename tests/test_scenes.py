@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from conftest import TINY_ANGLE
-from nerfcl.cameras import camera_rays, focal_from_angle, look_at
 from nerfcl.errors import NerfclError
 from nerfcl.scenes import Scene, load_scene
+from nerfcl.scenes.cameras import camera_rays, focal_from_angle, look_at
 from nerfcl.scenes.scene import Views, box_seen_by, with_pixel_center
 
 SPLITS = ("train", "val", "test")

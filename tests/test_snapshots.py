@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from nerfcl.errors import NerfclError
-from nerfcl.fields.hashgrid import HashGridSettings
-from nerfcl.models import GridModel, NerfModel
-from nerfcl.pixels import Pixels
+from nerfcl.memory.snapshots import Snapshot, pack, unpack
+from nerfcl.models.fields.hash_grid import HashGridSettings
+from nerfcl.models.rendering.hierarchical import HierarchicalSettings
+from nerfcl.models.rendering.model import Model
+from nerfcl.models.rendering.occupancy import OccupancyModel, OccupancySettings
+from nerfcl.models.settings import GridModel, NerfModel
 from nerfcl.randomness import seeded
-from nerfcl.rendering.hierarchical import HierarchicalSettings
-from nerfcl.rendering.occupancy import OccupancyModel, OccupancySettings
-from nerfcl.rendering.rendering import Model
 from nerfcl.scenes.scene import Box
-from nerfcl.snapshots import Snapshot, pack, unpack
+from nerfcl.streams.pixels import Pixels
 
 
 def grid_model(table_size: int = 2**19, finest: int = 24, cells: int = 16) -> OccupancyModel:

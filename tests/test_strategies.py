@@ -10,15 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import Rays, camera_rays, pixel_offsets, pixel_rays
-from nerfcl.config import Run
+from nerfcl.cli.options import Run
 from nerfcl.errors import NerfclError
-from nerfcl.models import GridModel
-from nerfcl.pixels import Pixels, pixels_at
+from nerfcl.experiments.runs import make_strategy
+from nerfcl.models.rendering.model import Model, Rendering
+from nerfcl.models.settings import GridModel
 from nerfcl.randomness import seeded
-from nerfcl.rendering.rendering import Model, Rendering
-from nerfcl.runs import make_strategy
 from nerfcl.scenes import load_scene
+from nerfcl.scenes.cameras import Rays, camera_rays, pixel_offsets, pixel_rays
 from nerfcl.scenes.scene import Views
 from nerfcl.strategies import STRATEGIES, strategy_class
 from nerfcl.strategies.finetune import FineTune
@@ -26,7 +25,8 @@ from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.soft_targets import SoftTargetRegularization
 from nerfcl.strategies.strategy import Strategy, colour_losses, squared_errors
-from nerfcl.streams import Experience, Remembered, Stream, make_stream
+from nerfcl.streams.pixels import Pixels, pixels_at
+from nerfcl.streams.tasks import Experience, Remembered, Stream, make_stream
 
 ROWS = [
     *STRATEGIES,
@@ -397,5 +397,5 @@ def test_command_line_knows_every_strategy_without_loading_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys; import nerfcl.cli, nerfcl.config; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    code = "import sys, nerfcl.cli.main; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

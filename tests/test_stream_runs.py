@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfcl import stream_runs
-from nerfcl.checkpoints import load_checkpoint
-from nerfcl.cli import main
-from nerfcl.config import Online
-from nerfcl.learner import Learner
+from nerfcl.cli.main import main
+from nerfcl.cli.options import Online
+from nerfcl.experiments import stream_runs
+from nerfcl.experiments.stream_runs import set_up_stream
 from nerfcl.scenes import load_scene
-from nerfcl.stream_runs import set_up_stream
-from nerfcl.streams import azimuth
+from nerfcl.streams.tasks import azimuth
+from nerfcl.training.checkpoints import load_checkpoint
+from nerfcl.training.learner import Learner
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--rays", "64", "--memory-rays", "99", "--chunk-frames", "2"]
 QUICK += ["--iters-per-chunk", "10", "--evaluate-every", "8", "--device", "cpu"]
@@ -148,7 +148,7 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_chunk(
 def kill(command: list[str], due: Callable[[], bool]) -> None:
     """Runs nerfcl in a process of its own, and kills it without a word when it is time."""
     threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "nerfcl.cli", *command], env={**os.environ, **threads},
+    process = subprocess.Popen([sys.executable, "-m", "nerfcl.cli.main", *command], env={**os.environ, **threads},
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         until = time.monotonic() + PATIENCE

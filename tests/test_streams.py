@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.scene import Box, Scene, Views
-from nerfcl.streams import azimuth, in_sector, make_stream, on_side, select_views
+from nerfcl.streams.tasks import azimuth, in_sector, make_stream, on_side, select_views
 
 Position = tuple[float, float, float]
 

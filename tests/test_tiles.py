@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nerfcl.errors import NerfclError
+from nerfcl.memory.images import SIDE, TILES_A_DRAW, TileMemory
 from nerfcl.scenes.scene import Views
-from nerfcl.tiles import SIDE, TILES_A_DRAW, TileMemory
 
 
 def noisy_views(first: int, count: int, width: int = 20, height: int = 12, seed: int = 0) -> Views:

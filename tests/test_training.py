@@ -13,25 +13,25 @@ import numpy as np
 import pytest
 import torch
 
-from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
-from nerfcl.config import Run
+from nerfcl.cli.options import Run
 from nerfcl.errors import NerfclError
-from nerfcl.learner import History, Learner, StepReport, TrainingSettings, new_learner
-from nerfcl.looks import watched_view
-from nerfcl.metrics import psnr
-from nerfcl.models import GridModel
-from nerfcl.optimisation import Adam, OptimisationSettings
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model, render_image
-from nerfcl.runs import make_strategy
+from nerfcl.experiments.runs import make_strategy
+from nerfcl.metrics.image import psnr
+from nerfcl.models.rendering.model import Model, render_image
+from nerfcl.models.settings import GridModel
 from nerfcl.scenes import load_scene
 from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams import Experience, Stream, make_stream
-from nerfcl.training import learn, take_over_first
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience, Stream, make_stream
+from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
+from nerfcl.training.learner import History, Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.training.looks import watched_view
+from nerfcl.training.loop import learn, take_over_first
+from nerfcl.training.optimisation import Adam, OptimisationSettings
 
 SHORT = TrainingSettings(
     steps=12,

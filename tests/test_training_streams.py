@@ -14,24 +14,24 @@ import numpy as np
 import pytest
 import torch
 
-from nerfcl.checkpoints import load_checkpoint, resume, save_checkpoint
-from nerfcl.cli import main
-from nerfcl.config import Run
+from nerfcl.cli.main import main
+from nerfcl.cli.options import Run
 from nerfcl.errors import NerfclError
-from nerfcl.evaluation import evaluate
-from nerfcl.learner import History, Learner, StepReport, TrainingSettings, new_learner
-from nerfcl.models import GridModel
-from nerfcl.optimisation import Adam, OptimisationSettings
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
-from nerfcl.runs import make_strategy
+from nerfcl.experiments.runs import make_strategy
+from nerfcl.models.rendering.model import Model
+from nerfcl.models.settings import GridModel
 from nerfcl.scenes import load_scene
 from nerfcl.scenes.scene import Views
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.replay import Replay
-from nerfcl.streams import Stream, make_stream
-from nerfcl.training import learn
-from nerfcl.trajectories import make_trajectory
+from nerfcl.streams.frames import make_trajectory
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Stream, make_stream
+from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
+from nerfcl.training.evaluation import evaluate
+from nerfcl.training.learner import History, Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.training.loop import learn
+from nerfcl.training.optimisation import Adam, OptimisationSettings
 
 CONSTANT = OptimisationSettings(schedule="constant", warm_up=8, average=0.8)
 SHORT = TrainingSettings(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import ring_pose
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.scene import Box, Scene, Views
-from nerfcl.trajectories import frames_in_order, make_trajectory
+from nerfcl.streams.frames import frames_in_order, make_trajectory
 
 
 def views_at(places: list[tuple[float, float, float]]) -> Views:

@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 
 from conftest import TINY_ANGLE, picture_of_ball, ring_pose
-from nerfcl.checkpoints import load_checkpoint
-from nerfcl.cli import main
+from nerfcl.cli.main import main
 from nerfcl.errors import NerfclError
 from nerfcl.scenes import watched
 from nerfcl.scenes.watched import WatchedFolder
+from nerfcl.training.checkpoints import load_checkpoint
 
 QUICK = ["--img-wh", "16", "16", "--finest", "16", "--rays", "64", "--iters-per-chunk", "5", "--memory-rays", "99"]
 QUICK += ["--box", "0", "0", "0", "2.6", "--device", "cpu"]

@@ -20,11 +20,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from nerfcl.errors import NerfclError
-    from nerfcl.evaluation import evaluate
-    from nerfcl.learner import History, Learner, TrainingSettings, new_learner
-    from nerfcl.models import GridModel, NerfModel, model_for
-    from nerfcl.online import OnlineLearner, OnlineSettings
-    from nerfcl.rendering.rendering import render_image
+    from nerfcl.models.rendering.model import render_image
+    from nerfcl.models.settings import GridModel, NerfModel, model_for
+    from nerfcl.online.learner import OnlineLearner, OnlineSettings
     from nerfcl.scenes import load_scene
     from nerfcl.strategies.agem import AGem
     from nerfcl.strategies.finetune import FineTune
@@ -33,19 +31,21 @@ if TYPE_CHECKING:
     from nerfcl.strategies.replay_images import ReplayImages
     from nerfcl.strategies.soft_targets import SoftTargetRegularization
     from nerfcl.strategies.strategy import Strategy
-    from nerfcl.streams import Experience, make_stream
-    from nerfcl.training import learn
+    from nerfcl.streams.tasks import Experience, make_stream
+    from nerfcl.training.evaluation import evaluate
+    from nerfcl.training.learner import History, Learner, TrainingSettings, new_learner
+    from nerfcl.training.loop import learn
 
 # Where each public name lives; it is imported when it is first used, so that `import nerfcl` stays quick.
 _HOMES = {
     "NerfclError": "errors",
-    "evaluate": "evaluation",
-    "GridModel": "models",
-    "NerfModel": "models",
-    "model_for": "models",
-    "OnlineLearner": "online",
-    "OnlineSettings": "online",
-    "render_image": "rendering.rendering",
+    "evaluate": "training.evaluation",
+    "GridModel": "models.settings",
+    "NerfModel": "models.settings",
+    "model_for": "models.settings",
+    "OnlineLearner": "online.learner",
+    "OnlineSettings": "online.learner",
+    "render_image": "models.rendering.model",
     "load_scene": "scenes",
     "AGem": "strategies.agem",
     "FineTune": "strategies.finetune",
@@ -55,13 +55,13 @@ _HOMES = {
     "ReplayAll": "strategies.replay",
     "ReplayImages": "strategies.replay_images",
     "Strategy": "strategies.strategy",
-    "Experience": "streams",
-    "make_stream": "streams",
-    "History": "learner",
-    "Learner": "learner",
-    "TrainingSettings": "learner",
-    "learn": "training",
-    "new_learner": "learner",
+    "Experience": "streams.tasks",
+    "make_stream": "streams.tasks",
+    "History": "training.learner",
+    "Learner": "training.learner",
+    "TrainingSettings": "training.learner",
+    "learn": "training.loop",
+    "new_learner": "training.learner",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nerfcl.files import written_aside
-from nerfcl.metrics import psnr
+from nerfcl.metrics.image import psnr
 from nerfcl.reports.style import COLOURS, INK
 from nerfcl.reports.timeline import task_indices
 
@@ -158,14 +158,20 @@ def _page(
         bottom = y0 + each.height
         draw.rectangle((x0 - 1, y0 - 1, x0 + each.width, bottom), outline=TRACK)
         room = each.width + gap - 6 - small.getlength(score)
-        caption = _shortened(name, room, small.getlength) + score
+        caption = shortened(name, room, small.getlength) + score
         draw.text((x0 + each.width // 2, bottom + _CAPTION // 2 + 1), caption, fill=INK, font=small, anchor="mm")
     _draw_timeline(page, x, len(tasks), gap, page.height - _TIMELINE + 5)
     return page
 
 
-def _shortened(text: str, room: float, width_of: Callable[[str], float]) -> str:
-    """As much of the text as there is room for, with an ellipsis where something is left out."""
+def shortened(text: str, room: float, width_of: Callable[[str], float]) -> str:
+    """As much of the text as there is room for, with an ellipsis where something is left out.
+
+    Args:
+        text: what is to be written.
+        room: the most that it may be wide.
+        width_of: how wide a text is, in the same unit.
+    """
     if width_of(text) <= room:
         return text
     return next((short for n in range(len(text) - 1, 0, -1) if width_of(short := f"{text[:n]}…") <= room), "…")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nerfcl.learner import History
+from nerfcl.training.learner import History
 
 
 @dataclass(frozen=True, eq=False)

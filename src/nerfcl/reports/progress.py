@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from nerfcl.progress import T
 from nerfcl.reports.style import decibels
-from nerfcl.tracking import T
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nerfcl.learner import History, Learner, StepReport
-    from nerfcl.online import Observed
+    from nerfcl.online.learner import Observed
+    from nerfcl.training.learner import History, Learner, StepReport
 
 BAR_EVERY = 0.15  # seconds; redrawing takes some milliseconds
 LINE_EVERY = 5.0

@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from nerfcl.forgetting import average, backward_transfer, forgetting
-from nerfcl.learner import History
+from nerfcl.metrics.forgetting import average, backward_transfer, forgetting
 from nerfcl.reports.tables import ComparisonRow, StreamRow
-from nerfcl.streams import Stream
+from nerfcl.streams.tasks import Stream
+from nerfcl.training.learner import History
 
 
 def results_of(

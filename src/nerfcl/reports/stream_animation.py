@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nerfcl.files import written_aside
-from nerfcl.reports.animation import TRACK, evenly, flattened
+from nerfcl.reports.animation import TRACK, evenly, flattened, shortened
 from nerfcl.reports.stream_values import (
     Chunks,
     Looks,
@@ -121,9 +121,7 @@ class _Sheet:
         least = size - 4
         while size > least and x + _font(size).getlength(text) > right:
             size -= 1
-        while len(text) > 1 and x + _font(size).getlength(text) > right:
-            text = text.removesuffix("…")[:-1] + "…"
-        return self.text(x, y, text, size)
+        return self.text(x, y, shortened(text, right - x, _font(size).getlength), size)
 
     def scale(self, left: int, right: int, top: int, bottom: int, ceiling: float) -> None:
         """Grid lines of whole decibels with their figures, and the ground line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from nerfcl.forgetting import average, backward_transfer, forgetting
+from nerfcl.metrics.forgetting import average, backward_transfer, forgetting
 from nerfcl.reports.style import decibels
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nerfcl.errors import NerfclError
 
 if TYPE_CHECKING:
-    from nerfcl.learner import History, Learner, StepReport
+    from nerfcl.training.learner import History, Learner, StepReport
 
 IMAGE_EVERY = 4  # frames
 _PARTS = {"psnr": "train/psnr", "replay": "train/replay_loss", "soft": "train/distill_loss"}

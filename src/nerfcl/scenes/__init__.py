@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nerfcl.errors import NerfclError
+from nerfcl.progress import Track, untracked
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views
-from nerfcl.tracking import Track, untracked
 
 __all__ = ["Box", "Ndc", "Scene", "Views", "load_scene"]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerfcl.cameras import focal_from_angle, is_rotation
 from nerfcl.errors import NerfclError
+from nerfcl.progress import Track, untracked
+from nerfcl.scenes.cameras import focal_from_angle, is_rotation
 from nerfcl.scenes.images import open_image, read_image
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene, Views, box_seen_by
-from nerfcl.tracking import Track, untracked
 
 _WHITE = (1.0, 1.0, 1.0)
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}

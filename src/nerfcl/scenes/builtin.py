@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 
+from nerfcl.progress import Track, untracked
 from nerfcl.scenes.blender import load_blender
 from nerfcl.scenes.scene import Scene
-from nerfcl.tracking import Track, untracked
 
 
 def load_builtin(size: tuple[int, int] | None, track: Track = untracked) -> Scene:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import pixel_rays
 from nerfcl.errors import NerfclError
+from nerfcl.progress import Track, untracked
+from nerfcl.scenes.cameras import pixel_rays
 from nerfcl.scenes.images import open_image, read_image
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views, box_seen_by
-from nerfcl.tracking import Track, untracked
 
 _BLACK = (0.0, 0.0, 0.0)
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}

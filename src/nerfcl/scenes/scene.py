@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import Camera
 from nerfcl.errors import NerfclError
+from nerfcl.scenes.cameras import Camera
 
 SMALLEST_IMAGE = 11  # pixels; the window of SSIM does not fit into less
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nerfcl.cameras import focal_from_angle
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.blender import read_pose
+from nerfcl.scenes.cameras import focal_from_angle
 from nerfcl.scenes.images import on_background
 from nerfcl.scenes.scene import Views
 

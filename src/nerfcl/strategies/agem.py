@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import pixel_offsets, pixel_rays, stratified_offsets
-from nerfcl.memory import STREAMING, MemorySettings, RayMemory
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model, Rendering
+from nerfcl.memory.rays import STREAMING, MemorySettings, RayMemory
+from nerfcl.models.rendering.model import Model, Rendering
+from nerfcl.scenes.cameras import pixel_offsets, pixel_rays, stratified_offsets
 from nerfcl.strategies.budget import rays_within
 from nerfcl.strategies.recollection import recall_by
 from nerfcl.strategies.strategy import Strategy, squared_errors
-from nerfcl.streams import Experience, Stream
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience, Stream
 
 
 class AGemState:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nerfcl.memory import GRID_FRAMES, GRID_RAYS, MemorySettings
-from nerfcl.streams import Stream
+from nerfcl.memory.rays import GRID_FRAMES, GRID_RAYS, MemorySettings
+from nerfcl.streams.tasks import Stream
 
 RAY, LOSS, CAMERA = 11, 2, 76  # bytes; a camera is there once a frame
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from nerfcl.frames import Frames
-from nerfcl.pixels import Pixels
-from nerfcl.pose_mixture import PoseMixture
-from nerfcl.rendering.rendering import Model
-from nerfcl.snapshots import BITS, Snapshot
+from nerfcl.memory.cameras import Frames
+from nerfcl.memory.pose_mixture import PoseMixture
+from nerfcl.memory.snapshots import BITS, Snapshot
+from nerfcl.models.rendering.model import Model
 from nerfcl.strategies.strategy import Strategy, split
-from nerfcl.streams import Experience
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience
 
 _UNSURE = 0.4  # share of the light that is stopped, or gets through, from which on a ray is left out
 _MORE = 1.25  # so many times the rays are asked for where some are left out

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nerfcl.pose_mixture import PoseMixture
+from nerfcl.memory.pose_mixture import PoseMixture
 from nerfcl.strategies.generative import Generative, GenerativeState
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import pixel_offsets, pixel_rays
 from nerfcl.errors import NerfclError
-from nerfcl.pixels import pixels_at
-from nerfcl.rendering.rendering import Model
-from nerfcl.snapshots import BITS, check_bits, pack, packed_tensor, unpack, unpacked_bytes
+from nerfcl.memory.snapshots import BITS, check_bits, pack, packed_tensor, unpack, unpacked_bytes
+from nerfcl.models.rendering.model import Model
+from nerfcl.scenes.cameras import pixel_offsets, pixel_rays
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams import Experience
+from nerfcl.streams.pixels import pixels_at
+from nerfcl.streams.tasks import Experience
 
 
 class ImportanceState:

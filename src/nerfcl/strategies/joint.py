@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from nerfcl.memory import MemorySettings, RayMemory
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
+from nerfcl.memory.rays import MemorySettings, RayMemory
+from nerfcl.models.rendering.model import Model
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams import Experience
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience
 
 
 @dataclass(frozen=True)

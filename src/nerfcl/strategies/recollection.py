@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfcl.cameras import pixel_offsets, pixel_rays
-from nerfcl.memory import Recall, Recalled
-from nerfcl.pixels import Pixels, pixels_at
-from nerfcl.rendering.rendering import Model
-from nerfcl.streams import Experience
+from nerfcl.memory.rays import Recall, Recalled
+from nerfcl.models.rendering.model import Model
+from nerfcl.scenes.cameras import pixel_offsets, pixel_rays
+from nerfcl.streams.pixels import Pixels, pixels_at
+from nerfcl.streams.tasks import Experience
 
 _AT_ONCE = 16_384
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
+from nerfcl.memory.images import TileMemory
+from nerfcl.models.rendering.model import Model
 from nerfcl.strategies.budget import all_but_last
 from nerfcl.strategies.strategy import Strategy, split
-from nerfcl.streams import Experience, Stream
-from nerfcl.tiles import TileMemory
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience, Stream
 
 
 @dataclass(frozen=True)

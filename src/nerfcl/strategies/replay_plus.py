@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from nerfcl.errors import NerfclError
-from nerfcl.memory import STREAMING, RayMemory
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
-from nerfcl.snapshots import BITS, Snapshot
+from nerfcl.memory.rays import STREAMING, RayMemory
+from nerfcl.memory.snapshots import BITS, Snapshot
+from nerfcl.models.rendering.model import Model
 from nerfcl.strategies.budget import bytes_of_past, rays_in
 from nerfcl.strategies.replay import Replay, ReplayState
 from nerfcl.strategies.strategy import split
-from nerfcl.streams import Experience, Stream
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience, Stream
 
 
 class ReplayPlusState(ReplayState):

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from nerfcl.cameras import pixel_offsets
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model
+from nerfcl.models.rendering.model import Model
+from nerfcl.scenes.cameras import pixel_offsets
 from nerfcl.strategies.recollection import SoftTargets
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams import Experience
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
-from nerfcl.pixels import Pixels
-from nerfcl.rendering.rendering import Model, Rendering
-from nerfcl.streams import Experience, Stream
+from nerfcl.models.rendering.model import Model, Rendering
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.tasks import Experience, Stream
 
 
 @dataclass(frozen=True)

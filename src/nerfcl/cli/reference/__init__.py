@@ -1,0 +1,78 @@
+"""The reference project's command lines, on this project's own loop, strategies and fields.
+
+They are train.py, train_online.py and eval.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+from nerfcl.cli.reference.options import (
+    check_eval,
+    check_online,
+    check_train,
+    eval_parser,
+    in_these_words,
+    online_parser,
+    train_parser,
+)
+from nerfcl.errors import NerfclError
+
+
+def train_main(arguments: Sequence[str] | None = None) -> int:
+    """What train.py does.
+
+    Args:
+        arguments: the command line without the program's name; None takes the process's own.
+
+    Returns:
+        Exit code: 0, or 2 when the user has something to put right, 130 when interrupted.
+    """
+
+    def run(options: Namespace) -> None:
+        check_train(options)
+        from nerfcl.cli.reference.train import run  # here, not above: torch takes seconds to load, --help must not
+
+        run(options)
+
+    how = "the same command goes on from the last checkpoint in ckpts/"
+    return _main("train.py", run, train_parser().parse_args(arguments), how)
+
+
+def online_main(arguments: Sequence[str] | None = None) -> int:
+    """What train_online.py does; see `train_main`."""
+
+    def run(options: Namespace) -> None:
+        check_online(options)
+        from nerfcl.cli.reference.online import run
+
+        run(options)
+
+    how = "the same command without --resume goes on from the last finished chunk in ckpts/"
+    return _main("train_online.py", run, online_parser().parse_args(arguments), how)
+
+
+def eval_main(arguments: Sequence[str] | None = None) -> int:
+    """What eval.py does; see `train_main`."""
+
+    def run(options: Namespace) -> None:
+        check_eval(options)
+        from nerfcl.cli.reference.evaluate import run
+
+        run(options)
+
+    return _main("eval.py", run, eval_parser().parse_args(arguments), "the same command begins anew")
+
+
+def _main(program: str, run: Callable[[Namespace], None], options: Namespace, how_to_go_on: str) -> int:
+    try:
+        run(options)
+    except NerfclError as error:
+        print(f"{program}: {in_these_words(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; {how_to_go_on}", file=sys.stderr)
+        return 130
+    return 0

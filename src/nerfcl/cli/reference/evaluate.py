@@ -1,0 +1,144 @@
+"""eval.py: renders test views and scores them, or train views and writes down what the model made of them."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+from torch import Tensor
+
+from nerfcl.cli.reference.recollections import COLOURS, LOSSES, colours_file, losses_file, write_colours, write_losses
+from nerfcl.cli.reference.scene import checkpoint_of, resampled, scene_of
+from nerfcl.errors import NerfclError
+from nerfcl.experiments.runs import device_of
+from nerfcl.files import written_aside
+from nerfcl.metrics.image import psnr, to_uint8
+from nerfcl.models.kernels import compile_kernels
+from nerfcl.models.rendering.model import Model, render_image
+from nerfcl.reports.progress import track
+from nerfcl.scenes import Views
+from nerfcl.streams.tasks import select_views
+
+_FRAMES_A_SECOND = 30
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One view.
+
+    Attributes:
+        index: its position.
+        image: (H, W, 3) uint8.
+        depth: (H, W) float32, world units.
+        losses: (H, W) float32, mean squared error over the channels before colours were rounded.
+        psnr: of the image, dB.
+    """
+
+    index: int
+    image: np.ndarray
+    depth: np.ndarray
+    losses: Tensor
+    psnr: float
+
+
+def run(options: Namespace) -> None:
+    """Renders, writes, and prints the mean PSNR.
+
+    Args:
+        options: checked flags; see `options.py`.
+
+    Raises:
+        NerfclError: something the user can put right; then nothing was rendered.
+    """
+    device = device_of(options.device)
+    checkpoint = checkpoint_of(options)
+    settings = resampled(checkpoint.model_settings, options)
+    center = checkpoint.run["pixel_center"] if options.pixel_center is None else options.pixel_center
+    scene = scene_of(options, center)
+    side = "all" if options.test_view == "NA" else options.test_view
+    views = scene.train if options.split == "infer_train" else scene.test.select(select_views(scene.test, side))
+    if not len(views):
+        raise NerfclError(f"--test_view {side}: scene '{scene.name}' has no such test view")
+    root = Path(options.root_dir)
+    results = Path("results") / options.dataset_name / options.scene_name / options.save_dir_name
+    for folder in (root / COLOURS, root / LOSSES, results) if options.split == "infer_train" else (results,):
+        _check_writable(folder)
+    model = settings.build(0, device)
+    model.load_state_dict(checkpoint.model)
+    compile_kernels()
+
+    images, scores = [], []
+    for view in _rendered(model, views):
+        if options.split == "infer_train":
+            write_colours(colours_file(root, view.index), view.image)
+            write_losses(losses_file(root, view.index), view.losses)
+        else:
+            write_colours(results / f"r_{view.index}.png", view.image)
+        if options.save_depth:
+            write_depth(results, view.index, view.depth, options.depth_format)
+        images.append(view.image)
+        scores.append(view.psnr)
+    gif = results / f"{options.scene_name}.gif"
+    _write_gif(gif, images)
+
+    print(f"Mean PSNR : {sum(scores) / len(scores):.2f}")
+    if options.split == "infer_train":
+        print(f"soft targets of {len(views)} train views: {root / COLOURS}; their losses: {root / LOSSES}")
+    else:
+        print(f"{len(views)} views: {results}")
+    if options.save_depth:
+        print(f"depths: {results}")
+    print(f"animation: {gif}")
+
+
+def _rendered(model: Model, views: Views) -> Iterator[Rendered]:
+    for index in track(range(len(views)), "rendering views"):
+        rendering = render_image(model, views.camera(index))
+        rgb, truth = rendering.rgb.cpu(), views.images[index]
+        image = to_uint8(rgb).numpy()
+        losses = (rgb - truth.float() / 255.0).square().mean(-1)
+        yield Rendered(index, image, rendering.depth.cpu().numpy(), losses, psnr(image, truth.numpy()))
+
+
+def write_depth(folder: Path, index: int, depth: np.ndarray, form: str) -> None:
+    """Writes (H, W) depths.
+
+    Args:
+        folder: where to.
+        index: of the view, for the name: depth_III.pfm or depth_III.
+        depth: world units.
+        form: "pfm" (rows from the bottom upwards, little endian), or "bytes" (float32 numbers, rows from the top).
+    """
+    name, data = f"depth_{index:03d}", depth.astype("<f4")
+    if form == "pfm":
+        name += ".pfm"
+        data = data[::-1]
+    head = f"Pf\n{depth.shape[1]} {depth.shape[0]}\n-1.0\n".encode() if form == "pfm" else b""
+    with written_aside(folder / name) as aside:
+        aside.write_bytes(head + data.tobytes())
+
+
+def _write_gif(path: Path, images: list[np.ndarray]) -> None:
+    with written_aside(path) as aside:
+        imageio.imwrite(aside, np.stack(images), duration=1000.0 / _FRAMES_A_SECOND, loop=0)
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        # The superuser may write what is marked read-only, but nobody meant that.
+        if not there.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, f"{there} is read-only")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise NerfclError(
+            f"{folder}: cannot be written ({error.strerror}); make it writable, or use a copy of the folder that is"
+        ) from error

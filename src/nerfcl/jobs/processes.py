@@ -1,0 +1,123 @@
+"""Tasks in processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nerfcl.errors import NerfclError
+from nerfcl.jobs.job import Outcome, Task, Threads, attempt
+from nerfcl.jobs.workers import start_worker
+
+_PATIENCE = 10.0  # seconds for a process to tidy up
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+
+
+class Processes:
+    """A crew of processes, each of which does one task after the other; who dies is replaced, once a task.
+
+    Args:
+        root, shared: what tasks are called with.
+        jobs: how many at a time.
+        threads: of each.
+    """
+
+    def __init__(self, root: Path, shared: Any, jobs: int, threads: Threads) -> None:
+        self._root, self._jobs, self._threads = root, jobs, threads
+        # Plain bytes: torch would pass tensors on through shared memory, which is scarce in containers.
+        self._shared = pickle.dumps(shared)
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection, tuple[_Worker, Task]] = {}
+        self._retried: set[Path] = set()
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join(_PATIENCE)
+            worker.process.kill()
+            worker.process.join()
+            worker.connection.close()
+
+    def has_room(self) -> bool:
+        return len(self._busy) < self._jobs
+
+    def start(self, task: Task) -> None:
+        worker = self._idle.pop() if self._idle else self._new_worker()
+        self._busy[worker.connection] = worker, task
+        with suppress(OSError):  # where it died meanwhile, `wait` finds out
+            worker.connection.send(task)
+
+    def wait(self) -> tuple[Task, Outcome]:
+        while True:
+            connection = next(iter(wait(list(self._busy))))
+            assert isinstance(connection, Connection)
+            worker, task = self._busy.pop(connection)
+            try:
+                outcome: Outcome = connection.recv()
+            except (EOFError, OSError):
+                self._replace(worker, task)
+                continue
+            self._idle.append(worker)
+            return task, outcome
+
+    def _replace(self, worker: _Worker, task: Task) -> None:
+        """Starts the task of a worker that died again, where that did not happen before."""
+        worker.process.join()
+        worker.connection.close()
+        how = f"{task.name}: its process was ended from outside ({_cause(worker.process.exitcode)})"
+        if task.folder in self._retried:
+            raise NerfclError(
+                f"{how}, twice, perhaps for want of memory; what is finished is kept: "
+                "run the same command again to go on, with fewer --jobs"
+            )
+        print(f"{how}; it is started once more", file=sys.stderr)
+        self._retried.add(task.folder)
+        self.start(task)
+
+    def _new_worker(self) -> _Worker:
+        # A forked child would inherit torch's threads in an undefined state.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self._root, self._shared, self._threads), name="nerfcl worker", daemon=True
+        )
+        process.start()
+        theirs.close()  # so that a worker's death closes the pipe
+        return _Worker(process, ours)
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return signal.Signals(-exitcode).name
+    return f"exit code {exitcode}"
+
+
+def _serve(connection: Connection, root: Path, shared: bytes, threads: Threads) -> None:
+    """What a process does: one task after the other, until it is ended."""
+    start_worker()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # tidies up, unlike the default
+    threads.take()
+    everything = pickle.loads(shared)
+    while True:
+        connection.send(attempt(connection.recv(), root, everything))

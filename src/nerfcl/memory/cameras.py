@@ -1,0 +1,90 @@
+"""The cameras of frames that something is kept of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nerfcl.scenes.scene import Views
+from nerfcl.streams.pixels import Pixels
+
+
+class Frames:
+    """Pose, intrinsics, image size and time of arrival of F frames: 76 bytes each.
+
+    Attributes:
+        poses: (F, 3, 4) float32, world from camera.
+        intrinsics: (F, 4) float32, fx, fy, cx, cy in pixels.
+        sizes: (F, 2) int32, width and height.
+        born: (F,) int32, when each came.
+    """
+
+    def __init__(self) -> None:
+        self.poses = torch.empty(0, 3, 4)
+        self.intrinsics = torch.empty(0, 4)
+        self.sizes = torch.empty(0, 2, dtype=torch.int32)
+        self.born = torch.empty(0, dtype=torch.int32)
+
+    def __len__(self) -> int:
+        return self.poses.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all four."""
+        return sum(part.numel() * part.element_size() for part in self.state_dict().values())
+
+    def add(self, views: Views, now: int = 0) -> int:
+        """Adds the cameras of some views, which came now; the number of the first."""
+        first = len(self)
+        size = torch.tensor([[views.width, views.height]], dtype=torch.int32)
+        self.poses = torch.cat([self.poses, views.poses[:, :3]])
+        self.intrinsics = torch.cat([self.intrinsics, views.intrinsics])
+        self.sizes = torch.cat([self.sizes, size.repeat(len(views), 1)])
+        self.born = torch.cat([self.born, torch.full((len(views),), now, dtype=torch.int32)])
+        return first
+
+    def drop_unused(self, frames: Tensor) -> Tensor:
+        """Drops all frames but those with these (N,) numbers; the (N,) int32 numbers that they have now."""
+        used, numbers = torch.unique(frames.long(), return_inverse=True)
+        self.poses, self.intrinsics = self.poses[used], self.intrinsics[used]
+        self.sizes, self.born = self.sizes[used], self.born[used]
+        return numbers.to(torch.int32)
+
+    def pixels(self, frames: Tensor, pixels: Tensor, colours: Tensor, indices: Tensor) -> Pixels:
+        """Pixels of the past.
+
+        Args:
+            frames: (B,) numbers of their frames.
+            pixels: (B,) their positions in the frames, row by row.
+            colours: (B, 3) float32 in [0, 1].
+            indices: (B,) where they come from.
+        """
+        pixels = pixels.long()
+        widths = self.sizes.index_select(0, frames)[:, 0].long()
+        top = self.poses.index_select(0, frames)  # (B, 3, 4)
+        bottom = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(len(frames), 1, 4)
+        return Pixels(
+            torch.cat([top, bottom], 1),
+            self.intrinsics.index_select(0, frames),
+            pixels % widths,
+            pixels // widths,
+            colours,
+            indices=indices,
+            new=0,
+        )
+
+    def draw(self, count: int, generator: torch.Generator) -> Pixels:
+        """(count,) random pixels of random frames, without their colours; there must be a frame."""
+        frames = torch.randint(len(self), (count,), generator=generator)
+        sizes = self.sizes.index_select(0, frames).long().prod(1)
+        pixels = (torch.rand(count, generator=generator, dtype=torch.float64) * sizes).long()
+        return self.pixels(frames, pixels, torch.zeros(count, 3), frames)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that `load_state_dict` needs."""
+        return {"poses": self.poses, "intrinsics": self.intrinsics, "sizes": self.sizes, "born": self.born}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.poses, self.intrinsics = state["poses"], state["intrinsics"]
+        self.sizes, self.born = state["sizes"], state["born"]

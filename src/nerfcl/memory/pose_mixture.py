@@ -1,0 +1,113 @@
+"""A small distribution of cameras, fitted to those seen, from which others are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nerfcl.scenes.scene import Views
+from nerfcl.streams.pixels import Pixels
+
+_SIZE = 9  # numbers of a camera: position, viewing direction, up
+
+
+class PoseMixture:
+    """A few Gaussians over position, viewing direction and up, and the mean intrinsics of all cameras seen.
+
+    A new camera is a Gaussian without extent; while there are too many, the two whose union loses least (the smallest
+    growth of the variance, Ward 1963) become one with the moments of both. So eight of them, 1.8 KB, stand for any
+    number of cameras, and the order in which they come hardly matters. All images must have one size.
+
+    Args:
+        components: the most Gaussians.
+    """
+
+    def __init__(self, components: int = 8) -> None:
+        self.components = components
+        self.weights = torch.zeros(0)
+        self.means = torch.zeros(0, _SIZE)
+        self.covariances = torch.zeros(0, _SIZE, _SIZE)
+        self.intrinsics = torch.zeros(4)  # mean over all
+        self.size = torch.zeros(2, dtype=torch.int32)  # width, height
+
+    def __len__(self) -> int:
+        """Cameras seen."""
+        return int(self.weights.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything kept; of a covariance's equal halves one is counted."""
+        count = len(self.weights)
+        return 4 * (count * (1 + _SIZE + _SIZE * (_SIZE + 1) // 2) + 4 + 2)
+
+    def add(self, views: Views) -> None:
+        """Takes in the cameras of some views."""
+        before = len(self)
+        share = len(views) / (before + len(views))
+        self.intrinsics = torch.lerp(self.intrinsics, views.intrinsics.mean(0), share)
+        self.size = torch.tensor([views.width, views.height], dtype=torch.int32)
+        for pose in views.poses:
+            numbers = torch.cat([pose[:3, 3], -pose[:3, 2], pose[:3, 1]])
+            self.weights = torch.cat([self.weights, torch.ones(1)])
+            self.means = torch.cat([self.means, numbers[None]])
+            self.covariances = torch.cat([self.covariances, torch.zeros(1, _SIZE, _SIZE)])
+            while len(self.weights) > self.components:
+                self._merge(*self._closest())
+
+    def draw(self, count: int, generator: torch.Generator) -> Pixels:
+        """(count,) random pixels of as many random cameras, without colours; there must have been a camera."""
+        width, height = self.size.tolist()
+        pixels = torch.randint(width * height, (count,), generator=generator)
+        poses, intrinsics = self.draw_poses(count, generator), self.intrinsics.expand(count, 4)
+        return Pixels(poses, intrinsics, pixels % width, pixels // width, torch.zeros(count, 3), pixels, new=0)
+
+    def draw_poses(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, 4, 4) random cameras, world from camera; there must have been one."""
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        variances, axes = torch.linalg.eigh(self.covariances.double())  # some have no extent: no Cholesky roots
+        roots = (axes * variances.clamp(min=0.0).sqrt()[:, None]).float()
+        drawn = torch.randn(count, _SIZE, 1, generator=generator)
+        numbers = self.means[chosen] + (roots[chosen] @ drawn)[..., 0]
+        position, forward, up = numbers.split(3, 1)
+        back = -functional.normalize(forward, dim=1)
+        right = functional.normalize(torch.linalg.cross(up, back), dim=1)
+        columns = [right, torch.linalg.cross(back, right), back, position]
+        poses = torch.zeros(count, 4, 4)
+        poses[:, :3] = torch.stack(columns, -1)
+        poses[:, 3, 3] = 1.0
+        return poses
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs."""
+        return {name: getattr(self, name) for name in ("weights", "means", "covariances", "intrinsics", "size")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        for name in self.state_dict():
+            setattr(self, name, state[name])
+
+    def _closest(self) -> tuple[int, int]:
+        """The two components whose union's variance grows least; positions are measured in their own spread."""
+        scale = torch.ones(_SIZE)
+        scale[:3] = self.means[:, :3].std(0).norm().clamp(min=1e-6)
+        apart = torch.cdist(self.means / scale, self.means / scale).square()
+        pair = self.weights[:, None] * self.weights / (self.weights[:, None] + self.weights)
+        growth = (apart * pair).fill_diagonal_(torch.inf)
+        first, second = divmod(int(growth.argmin()), len(growth))
+        return first, second
+
+    def _merge(self, first: int, second: int) -> None:
+        """Puts the moments of two components in the place of the first."""
+        a, b = self.weights[first], self.weights[second]
+        share = b / (a + b)
+        apart = self.means[second] - self.means[first]
+        mean = self.means[first] + share * apart
+        covariance = torch.lerp(self.covariances[first], self.covariances[second], share)
+        covariance = covariance + share * (1.0 - share) * torch.outer(apart, apart)
+        rest = [i for i in range(len(self.weights)) if i not in (first, second)]
+        self.weights = torch.cat([self.weights[rest], (a + b)[None]])
+        self.means = torch.cat([self.means[rest], mean[None]])
+        self.covariances = torch.cat([self.covariances[rest], covariance[None]])

@@ -1,0 +1,178 @@
+"""Plain torch twins of the hot loops, for any device and dtype. They say what each kernel computes.
+
+The compiled kernels have the same signatures and are tested against these, values and gradients.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nerfcl.models.kernels.layout import GridLevels, MarchSettings
+
+_HASH_PRIMES = (1, 2654435761, 805459861)
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    thickness: Tensor,
+    jitter: Tensor,
+    settings: MarchSettings,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples along rays at equal steps, where an occupancy grid over a cube is not empty.
+
+    Args:
+        origins: (R, 3) world units.
+        directions: (R, 3) unit length.
+        thickness: (G, G, G) optical thickness of one step inside each cell.
+        jitter: (R,) in [0, 1), part of a step by which a ray's samples are shifted.
+        settings: where the cube lies, the step, and which cells are sampled.
+
+    Returns:
+        positions (N, 3) in the unit cube, distances (N,) from the origins in world units, and offsets (R + 1,) int64:
+        the samples of ray r are offsets[r] to offsets[r + 1].
+    """
+    side, step = settings.side, settings.step
+    corner = torch.tensor(settings.lower, dtype=origins.dtype, device=origins.device)
+    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
+    inner = torch.tensor(settings.limits, dtype=origins.dtype, device=origins.device)  # (2, 3)
+    a, b = (inner[0] - origins) / safe, (inner[1] - origins) / safe
+    first = torch.minimum(a, b).amax(-1).clamp(min=0.0) + jitter * step  # (R,)
+    last = torch.maximum(a, b).amin(-1)
+    distances = (
+        first[:, None] + torch.arange(settings.longest, device=origins.device, dtype=origins.dtype) * step
+    )  # (R, K)
+    points = (origins[:, None] + distances[..., None] * directions[:, None] - corner) / side  # (R, K, 3)
+    cells = thickness.shape[0]
+    x, y, z = (points * cells).long().clamp(0, cells - 1).unbind(-1)
+    hit = (distances < last[:, None]) & (thickness[x, y, z] >= settings.occupied)
+    offsets = torch.cat([hit.new_zeros(1, dtype=torch.long), hit.sum(-1).cumsum(0)])
+    return points[hit], distances[hit], offsets
+
+
+def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
+    """Trilinear interpolation in every level of a multi-resolution grid (Müller et al. 2022, section 3).
+
+    Args:
+        positions: (N, 3) in the unit cube; no gradient is given to them.
+        table: (entries, F) features at the vertices.
+        levels: how the table is laid out.
+
+    Returns:
+        (N, L * F) features, level by level.
+    """
+    positions = positions.detach()
+    parts = []
+    for level, resolution in enumerate(levels.resolutions.tolist()):
+        start, stop = int(levels.starts[level]), int(levels.starts[level + 1])
+        scaled = positions * resolution
+        cell = scaled.long().clamp(0, resolution - 1)  # (N, 3)
+        fraction = scaled - cell
+        total = torch.zeros((), dtype=table.dtype, device=table.device)
+        for corner in range(8):
+            bits = torch.tensor([corner >> 2 & 1, corner >> 1 & 1, corner & 1], device=positions.device)
+            weight = torch.where(bits.bool(), fraction, 1.0 - fraction).prod(-1)  # (N,)
+            entry = _entry(cell + bits, resolution, stop - start, bool(levels.hashed[level]))
+            total = total + weight[:, None] * table[start + entry]
+        parts.append(total)
+    return torch.cat(parts, -1)
+
+
+def _entry(vertices: Tensor, resolution: int, entries: int, hashed: bool) -> Tensor:
+    x, y, z = vertices.unbind(-1)
+    if not hashed:
+        return (x * (resolution + 1) + y) * (resolution + 1) + z
+    mixed = x * _HASH_PRIMES[0] ^ y * _HASH_PRIMES[1] ^ z * _HASH_PRIMES[2]
+    return mixed & (entries - 1)
+
+
+def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
+    """A multi-layer perceptron without biases, ReLU between its layers.
+
+    Args:
+        inputs: (N, C0).
+        weights: matrices (C0, C1), (C1, C2), ...
+
+    Returns:
+        (N, C_last), linear.
+    """
+    hidden = inputs
+    for weight in weights[:-1]:
+        hidden = torch.relu(hidden @ weight)
+    return hidden @ weights[-1]
+
+
+def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:
+    """Weights of volume rendering (Max 1995).
+
+    w_i = T_i (1 - exp(-density_i step)) with T_i = exp(-sum_{j<i} density_j step).
+
+    Args:
+        density: (N,) per world unit, not negative.
+        step: length that each sample stands for, world units.
+        offsets: (R + 1,) samples of ray r are offsets[r] to offsets[r + 1].
+        least_light: samples that less light than this reaches (T_i < least_light) weigh nothing.
+
+    Returns:
+        (N,); a ray's weights sum to its opacity, at most 1.
+    """
+    thickness = density * step
+    exact = thickness.double()  # one running sum over all rays: float32 would lose the small differences
+    before = exact.cumsum(0) - exact  # (N,)
+    starts = offsets[:-1].clamp(max=max(len(density) - 1, 0))
+    counts = offsets[1:] - offsets[:-1]
+    if len(density):
+        before = before - before[starts].repeat_interleave(counts)
+    light = torch.exp(-before).to(density.dtype)
+    return torch.where(light < least_light, torch.zeros_like(light), light * -torch.expm1(-thickness))
+
+
+def accumulate(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """Sums weighted values along each ray.
+
+    Args:
+        weights: (N,).
+        values: (N, C).
+        offsets: (R + 1,) samples of ray r are offsets[r] to offsets[r + 1].
+
+    Returns:
+        (R, C).
+    """
+    rays = offsets.shape[0] - 1
+    ray = torch.arange(rays, device=offsets.device).repeat_interleave(offsets[1:] - offsets[:-1])
+    total = torch.zeros(rays, values.shape[1], dtype=values.dtype, device=values.device)
+    return total.index_add(0, ray, weights[:, None] * values)
+
+
+@torch.no_grad()
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    count: int,
+    rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """One step of Adam (Kingma & Ba 2015) in place, except where the gradient is exactly zero.
+
+    Entries of a grid that no sample touched keep their value and their moments (Müller et al. 2022, section 4).
+
+    Args:
+        parameter: any shape; changed.
+        gradient: same shape.
+        mean: running mean of the gradient; changed.
+        square: running mean of its square; changed.
+        count: number of this step, from 1.
+        rate: learning rate.
+        betas: decay of the two means.
+        epsilon: added to the root of the second.
+    """
+    touched = gradient != 0.0
+    mean.copy_(torch.where(touched, betas[0] * mean + (1.0 - betas[0]) * gradient, mean))
+    square.copy_(torch.where(touched, betas[1] * square + (1.0 - betas[1]) * gradient.square(), square))
+    root = (square / (1.0 - betas[1] ** count)).sqrt() + epsilon
+    change = rate / (1.0 - betas[0] ** count) * mean / root
+    parameter.sub_(torch.where(touched, change, torch.zeros_like(change)))
