@@ -30,7 +30,7 @@ from PIL import Image
 from nerfcl.files import written_aside
 from nerfcl.models.kernels import compile_kernels
 from nerfcl.online.learner import OnlineLearner, OnlineSettings
-from nerfcl.reports.progress import track
+from nerfcl.reports.live.progress import track
 from nerfcl.scenes.images import on_background
 
 SIDE_OF_THE_TRUCK = 2.9  # world units

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nerfcl.cli.main import main
 from nerfcl.experiments import stream_runs
-from nerfcl.reports.results import stream_row
+from nerfcl.reports.run.results import stream_row
 from nerfcl.reports.tables import stream_table
 from nerfcl.training.checkpoints import load_checkpoint
 from nerfcl.training.learner import Learner

@@ -22,11 +22,11 @@ from nerfcl.errors import NerfclError
 from nerfcl.metrics.forgetting import average, backward_transfer, forgetting
 from nerfcl.reports import against_bytes, findings, measures
 from nerfcl.reports.compared import Compared, ComparedRow
-from nerfcl.reports.html import html_page, html_report
-from nerfcl.reports.html_pictures import pictures_of, png_uri
-from nerfcl.reports.html_table import table_columns
-from nerfcl.reports.measures import Dip
-from nerfcl.reports.svg import Plot, round_ticks
+from nerfcl.reports.html.page import html_page, html_report
+from nerfcl.reports.html.pictures import pictures_of, png_uri
+from nerfcl.reports.html.table import table_columns
+from nerfcl.reports.comparison.summary import Dip
+from nerfcl.reports.html.svg import Plot, round_ticks
 from nerfcl.training.learner import History
 
 TWO = ["right", "left"]

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from nerfcl.errors import NerfclError
 from nerfcl.experiments import make_scene as making
 from nerfcl.experiments.make_scene import check_options, make_scene, plan_views, split_frames
 from nerfcl.scenes import load_scene
-from nerfcl.scenes.truck.render import CAMERA_DISTANCE, SPIRAL_ELEVATIONS, Shot, camera_at, spiral_cameras
+from nerfcl.scenes.truck.cameras import CAMERA_DISTANCE, SPIRAL_ELEVATIONS, camera_at, spiral_cameras
+from nerfcl.scenes.truck.render import Shot
 from nerfcl.streams.frames import make_trajectory
 
 SHIPPED = Path(str(files("nerfcl.scenes"))) / "data" / "truck"

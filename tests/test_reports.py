@@ -20,13 +20,13 @@ from rich.console import Console
 from nerfcl.errors import NerfclError
 from nerfcl.files import write_json, written_aside
 from nerfcl.reports import progress
-from nerfcl.reports.animation import evenly, forgetting_gif
-from nerfcl.reports.comparison import comparison_curves_figure, comparison_figure
-from nerfcl.reports.figures import curves_figure, matrix_figure, views_figure
-from nerfcl.reports.progress import ProgressBar, duration
+from nerfcl.reports.run.animation import evenly, forgetting_gif
+from nerfcl.reports.comparison.figures import comparison_curves_figure, comparison_figure
+from nerfcl.reports.run.figures import curves_figure, matrix_figure, views_figure
+from nerfcl.reports.live.progress import ProgressBar, duration
 from nerfcl.reports.style import kept_apart
 from nerfcl.reports.tables import ComparisonRow, comparison_table, human_bytes, print_table, run_table
-from nerfcl.reports.tensorboard import TensorBoardWriter
+from nerfcl.reports.live.tensorboard import TensorBoardWriter
 from nerfcl.reports.timeline import pieces, task_indices
 from nerfcl.training.learner import History, Learner, StepReport
 
@@ -388,7 +388,7 @@ def test_bytes_for_people(count: float, text: str) -> None:
 
 def test_plain_lines_at_the_ends_and_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("nerfcl.reports.progress.time.perf_counter", lambda: clock.now)
+    monkeypatch.setattr("nerfcl.reports.live.progress.time.perf_counter", lambda: clock.now)
     out, history = io.StringIO(), History()
     with ProgressBar("replay", TWO, Console(file=out, width=40)) as bar:
         for step in range(1, 41):

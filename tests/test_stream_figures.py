@@ -16,8 +16,8 @@ from PIL import Image
 
 from nerfcl.errors import NerfclError
 from nerfcl.reports import stream_animation, streams
-from nerfcl.reports.stream_animation import chunk_bars_gif, frames_gif
-from nerfcl.reports.streams import chunk_bars_figure, evolution_figure, frames_figure, seen_curve_figure
+from nerfcl.reports.stream.animation import chunk_bars_gif, frames_gif
+from nerfcl.reports.stream.figures import chunk_bars_figure, evolution_figure, frames_figure, seen_curve_figure
 
 NAMES = ["finetune", "replay", "self-replay", "a-strategy-with-quite-a-long-name"]
 Look = tuple[int, list[float]]

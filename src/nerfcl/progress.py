@@ -1,4 +1,4 @@
-"""How long loops tell how far they have come, without knowing whom they tell."""
+"""How long loops report how far they have come, without knowing to whom."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Track(Protocol):
-    """Passes on the items of a sequence one by one, and may show how far it has come."""
+    """Iterates over a sequence and may show how far it has come."""
 
     def __call__(self, items: Sequence[T], what: str, /) -> Iterable[T]: ...
 
 
 def untracked(items: Sequence[T], what: str, /) -> Iterable[T]:
-    """Shows nothing."""
+    """Iterate over a sequence and show nothing."""
     del what
     return items

@@ -8,6 +8,6 @@ import torch
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that strategies do not disturb each other's draws."""
+    """Return a generator that belongs to one purpose, so that strategies do not disturb each other's draws."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Annotated, Any
 
 import tyro
 
-from nerfcl.cli import options as config
-from nerfcl.errors import NerfclError
+from nerfcl.cli import options
+from nerfcl.errors import UNSET, Argument, NerfclError
 
 _Command = (
-    Annotated[config.Run, tyro.conf.subcommand("run", prefix_name=False)]
-    | Annotated[config.Compare, tyro.conf.subcommand("compare", prefix_name=False)]
-    | Annotated[config.Online, tyro.conf.subcommand("online", prefix_name=False)]
-    | Annotated[config.CompareOnline, tyro.conf.subcommand("compare-online", prefix_name=False)]
-    | Annotated[config.Evaluate, tyro.conf.subcommand("eval", prefix_name=False)]
-    | Annotated[config.MakeScene, tyro.conf.subcommand("make-scene", prefix_name=False)]
+    Annotated[options.Run, tyro.conf.subcommand("run", prefix_name=False)]
+    | Annotated[options.Compare, tyro.conf.subcommand("compare", prefix_name=False)]
+    | Annotated[options.Online, tyro.conf.subcommand("online", prefix_name=False)]
+    | Annotated[options.CompareOnline, tyro.conf.subcommand("compare-online", prefix_name=False)]
+    | Annotated[options.Evaluate, tyro.conf.subcommand("eval", prefix_name=False)]
+    | Annotated[options.MakeScene, tyro.conf.subcommand("make-scene", prefix_name=False)]
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         arguments: the command line without the program's name; None takes the process's own.
@@ -30,18 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 when the user has something to put right, 130 when interrupted.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if list(arguments) == ["--version"]:
+        from nerfcl import __version__
+
+        print(f"nerfcl {__version__}")
+        return 0
     command = tyro.cli(
         _Command,  # pyright: ignore[reportArgumentType]
         prog="nerfcl",
         description="Radiance fields that keep learning without forgetting.",
-        args=None if arguments is None else list(arguments),
+        args=list(arguments),
     )
     try:
-        from nerfcl.experiments import commands  # here, not above: torch takes seconds to load, --help must not
+        from nerfcl.cli import commands  # here, not above: torch takes seconds to load, --help must not
 
-        commands.execute(command)
+        commands.run_command(command, shlex.join(["nerfcl", *arguments]))
     except NerfclError as error:
-        print(f"nerfcl: {error}", file=sys.stderr)
+        print(f"nerfcl: {error.spelled(_speller(command))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("nerfcl: interrupted; run the same command again to go on from the last finished task", file=sys.stderr)
@@ -49,5 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _speller(command: Any) -> Callable[[Argument], str]:
+    """Make a function that writes an argument as the flag of the command that sets it."""
+    from nerfcl.config.options import OLD_NAMES, option_name
+
+    flags = {field.name for field in fields(command)}
+    replacing = {new: old for old, news in OLD_NAMES.items() for new in news if old in flags and new not in flags}
+
+    def spell(argument: Argument) -> str:
+        name = option_name(argument)
+        name = name if name in flags else replacing.get(name, name)
+        if name in flags:
+            text = f"--{name.replace('_', '-')}"
+            return text if argument.value is UNSET else f"{text} {_words(argument.value)}"
+        text = name.replace("_", "-")
+        return text if argument.value is UNSET else f"{text}={_words(argument.value)}"
+
+    return spell
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,57 +1,176 @@
-"""Output folders: each holds one run, and what it was configured with."""
+"""Output folders: each holds one run or comparison, and its description."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nerfcl.errors import NerfclError
+from nerfcl.config.comparison import Comparison
+from nerfcl.config.experiment import SCHEMA, Experiment, read_description
+from nerfcl.config.migration import comparison_of_options, experiment_of_options
+from nerfcl.config.options import leaves_of
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.files import write_json
 
 CONFIG = "config.json"
+_PACKAGES = ("nerfcl", "torch", "numpy", "numba")
 
 
-def claim_folder(
-    folder: Path, settings: dict[str, Any], about: dict[str, Any], may_differ: Collection[str] = ()
-) -> bool:
-    """Makes a folder for a run, or finds that it holds this very run already.
+def claim(folder: Path, content: dict[str, Any], differing: Callable[[dict[str, Any]], set[str]]) -> bool:
+    """Make a folder, or find that it holds what it shall hold already.
 
     Args:
         folder: where results are to go.
-        settings: what decides the results; two runs with equal settings are the same run.
-        about: what else config.json shall tell.
-        may_differ: settings that do not make it another run; config.json tells the latest ones.
+        content: of its config.json.
+        differing: names what makes the content that the folder has another one; told the latest where it does not.
 
     Returns:
-        Whether the folder held this run already.
+        Whether the folder held this already.
 
     Raises:
         NerfclError: the folder holds something else, or cannot be written.
     """
-    settings = json.loads(json.dumps(settings))
+    place = Argument("out", str(folder))
     config = folder / CONFIG
     try:
-        holds_a_run, occupied = config.is_file(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        claimed, occupied = config.is_file(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except (OSError, ValueError) as error:
-        raise NerfclError(f"--out {folder}: cannot be used ({error}); choose another --out") from None
-    if holds_a_run:
-        try:
-            held = json.loads(config.read_text(encoding="utf-8"))["settings"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise NerfclError(f"{config}: cannot be read; choose another --out, or remove the folder") from None
-        differing = {name for name in {**held, **settings} if held.get(name) != settings.get(name)}
-        names = differing.difference(may_differ)
-        if not names:
-            if differing:
-                write_json(config, {"settings": settings, **about})
-            return True
-        raise NerfclError(
-            f"--out {folder}: holds another run (it differs in {', '.join(sorted(names))}); "
-            "choose another --out, or remove the folder"
-        )
-    if occupied:
-        raise NerfclError(f"--out {folder}: exists and is not a run's folder; choose another --out")
-    write_json(config, {"settings": settings, **about})
-    return False
+        raise NerfclError(place, f": cannot be used ({error}); choose another folder") from None
+    if not claimed:
+        if occupied:
+            raise NerfclError(place, ": exists and is not a run's folder; choose another one")
+        write_json(config, content)
+        return False
+    held = read_description(config)
+    names = differing(held)
+    if names:
+        why = f": holds another run (it differs in {', '.join(sorted(names))}); choose another folder, or remove it"
+        raise NerfclError(place, why)
+    if held != content:
+        write_json(config, content)
+    return True
+
+
+def claim_folder(
+    folder: Path, description: Experiment | Comparison, *, label: str | None = None, command: str | None = None
+) -> bool:
+    """Make a folder for a run or a comparison, or find that it holds this very one already.
+
+    A comparison may grow: configurations, seeds and budgets do not make it another one, and config.json tells the
+    latest ones.
+
+    Args:
+        folder: where results are to go.
+        description: what decides the results.
+        label: of a run's strategy.
+        command: that makes the results again; None is one that reads the description.
+
+    Returns:
+        Whether the folder held this run or comparison already.
+
+    Raises:
+        NerfclError: the folder holds something else, or cannot be written.
+    """
+    kind, program = ("comparison", "compare") if isinstance(description, Comparison) else ("experiment", "run")
+    content = {
+        "schema": SCHEMA,
+        kind: description.to_plain(),
+        **({} if label is None else {"label": label}),
+        "command": command or f"nerfcl {program} --config {folder / CONFIG}",
+        "versions": versions(),
+    }
+    return claim(folder, content, lambda held: differences(_described(held, folder / CONFIG), description))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide results."""
+    return {package: version(package) for package in _PACKAGES}
+
+
+def description_in(folder: Path) -> Experiment | Comparison:
+    """Read the description of the run or comparison in a folder, also one of version 0.1.
+
+    Raises:
+        NerfclError: there is none, or it is damaged.
+    """
+    return described_by(folder / CONFIG)
+
+
+def label_in(path: Path) -> str | None:
+    """Read the label of a run's strategy in a config.json, also in one of version 0.1."""
+    content = read_description(path)
+    label = content.get("label") or content.get("settings", {}).get("strategy")
+    return label.partition("=")[0] if isinstance(label, str) else None
+
+
+def described_by(path: Path) -> Experiment | Comparison:
+    """Read the description in a config.json, also one of version 0.1.
+
+    Raises:
+        NerfclError: there is no such file, or it holds something else.
+    """
+    return _described(read_description(path), path)
+
+
+def _described(content: dict[str, Any], path: Path) -> Experiment | Comparison:
+    try:
+        if "settings" in content:
+            options = content["settings"]
+            return comparison_of_options(options) if "strategies" in options else experiment_of_options(options)
+        if "comparison" in content:
+            return Comparison.from_plain(content["comparison"])
+        return Experiment.from_plain(content["experiment"])
+    except NerfclError as error:
+        raise NerfclError(f"{path}: ", *error.args) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NerfclError(f"{path}: is not a whole description ({error!r}); restore it, or choose another") from None
+
+
+def config_in(folder: Path) -> dict[str, Any]:
+    """Read a folder's config.json as reports show it: command, versions, and its options by names."""
+    content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return {
+        "command": content["command"],
+        "versions": content["versions"],
+        "options": options_of(description_in(folder)),
+    }
+
+
+def options_of(description: Experiment | Comparison) -> dict[str, Any]:
+    """List a description's options by names, without those of strategies where there are several."""
+    several = isinstance(description, Comparison)
+    experiment = description.experiment if several else description
+    shown = {
+        name: leaves[0].value
+        for name, leaves in leaves_of(experiment).items()
+        if not several or (leaves[0].path[0] not in ("strategy", "seed"))
+    }
+    if several:
+        shown["strategies"] = tuple(configuration.label for configuration in description.configurations)
+        shown["seeds"], shown["budget_bytes"] = description.seeds, description.budgets
+    return shown
+
+
+def differences(held: Experiment | Comparison, wanted: Experiment | Comparison) -> set[str]:
+    """Name the options that make one description another run than a second; none for a comparison that has grown."""
+    if isinstance(held, Comparison) or isinstance(wanted, Comparison):
+        if not (isinstance(held, Comparison) and isinstance(wanted, Comparison)):
+            return {"command"}
+        return _differing(held.experiment, wanted.experiment, without=("strategy", "seed"))
+    if type(held.strategy) is not type(wanted.strategy):
+        return {"strategy"} | _differing(held, wanted, without=("strategy",))
+    return _differing(held, wanted)
+
+
+def _differing(one: Experiment, other: Experiment, without: Collection[str] = ()) -> set[str]:
+    def values(experiment: Experiment) -> dict[str, list[Any]]:
+        return {
+            name: [leaf.value for leaf in leaves if leaf.path[0] not in without]
+            for name, leaves in leaves_of(experiment).items()
+        }
+
+    first, second = values(one), values(other)
+    return {name for name in {**first, **second} if first.get(name, []) != second.get(name, [])}

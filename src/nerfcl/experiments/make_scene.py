@@ -1,4 +1,4 @@
-"""Makes scenes: renders the built-in truck along a camera trajectory into a folder in Blender layout."""
+"""Making scenes: the built-in truck is rendered along a camera trajectory into a folder in Blender layout."""
 
 from __future__ import annotations
 
@@ -13,30 +13,60 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nerfcl.cli.options import MakeScene
-from nerfcl.errors import NerfclError
-from nerfcl.experiments.folders import claim_folder
+from nerfcl.errors import Argument, NerfclError, require
+from nerfcl.experiments.folders import claim
 from nerfcl.files import written_aside
-from nerfcl.reports.progress import duration, track
+from nerfcl.jobs import workers
+from nerfcl.reports.live.progress import track
+from nerfcl.reports.text import duration
 from nerfcl.scenes.scene import SMALLEST_IMAGE
-from nerfcl.scenes.truck.render import (
-    CAMERA_ANGLE_X,
-    Shot,
-    hemisphere_cameras,
-    mitsuba_version,
-    render_to_file,
-    spiral_cameras,
-    start_worker,
-)
+from nerfcl.scenes.truck.cameras import CAMERA_ANGLE_X, hemisphere_cameras, spiral_cameras
+from nerfcl.scenes.truck.render import Shot, mitsuba_version, render_to_file, use_one_thread
 
 LARGEST_IMAGE = 8192  # pixels
 MOST_SAMPLES = 65_536
 FRAMES_A_VAL_VIEW = 100
 LEAST_CHUNK = 5  # frames: a fifth of them are test frames
+_TRAJECTORIES = ("spiral", "hemisphere")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeSceneSettings:
+    """What is rendered.
+
+    Attributes:
+        trajectory: "spiral" (two and a half turns while the camera rises from 10 to 70 degrees; each frame is next to
+            the one before) or "hemisphere" (random cameras, half of them for testing).
+        frames: train and test views together; validation views come on top.
+        chunks: of a spiral: equal parts of the trajectory, of each of which a fifth are test views.
+        img_wh: width and height of the images, pixels.
+        samples: rays for each pixel; fewer are quicker, and noisier. Mitsuba may take a few more.
+        seed: of everything random: which frames are test views, random cameras, the noise of the rendering.
+    """
+
+    trajectory: str = "spiral"
+    frames: int = 5000
+    chunks: int = 10
+    img_wh: tuple[int, int] = (64, 64)
+    samples: int = 144
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        spiral = self.trajectory == "spiral"
+        require(self.trajectory in _TRAJECTORIES, self, "trajectory", f"must be {' or '.join(_TRAJECTORIES)}")
+        require(self.chunks >= 1, self, "chunks", "must be at least 1")
+        least = LEAST_CHUNK * (self.chunks if spiral else 1)
+        why = f"must be at least {least}{f', {LEAST_CHUNK} for each chunk' if spiral else ''}"
+        require(self.frames >= least, self, "frames", why)
+        require(1 <= self.samples <= MOST_SAMPLES, self, "samples", f"must lie between 1 and {MOST_SAMPLES}")
+        require(0 <= self.seed < 2**31, self, "seed", f"must lie between 0 and {2**31 - 1}")
+        sized = SMALLEST_IMAGE <= min(self.img_wh) <= max(self.img_wh) <= LARGEST_IMAGE
+        require(sized, self, "img_wh", f"images must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels wide and high")
 
 
 @dataclass(frozen=True)
@@ -51,79 +81,62 @@ class PlannedView:
 Plan = dict[str, list[PlannedView]]  # train, val, test
 
 
-def make_scene(config: MakeScene) -> None:
-    """Renders every view that has no image yet.
+def make_scene(settings: MakeSceneSettings, out: Path, jobs: int = 0) -> None:
+    """Render every view that has no image yet.
 
     The camera files come last: a folder that has them is a whole scene.
 
-    Raises:
-        NerfclError: an option cannot be, Mitsuba is missing, or the folder holds something else.
-    """
-    check_options(config)
-    version = mitsuba_version()
-    settings = asdict(config)
-    del settings["out"], settings["jobs"]
-    claim_folder(config.out, settings, {"versions": {"mitsuba": version}})
+    Args:
+        settings: what is rendered.
+        out: folder for the scene; what was stopped goes on from its last finished image.
+        jobs: processes that render; 0 is one for each core.
 
-    plan = plan_views(config)
+    Raises:
+        NerfclError: Mitsuba is missing, or the folder holds something else.
+    """
+    if jobs < 0:
+        raise NerfclError(Argument("jobs", jobs), ": must not be negative")
+    version = mitsuba_version()
+    plain = json.loads(json.dumps(asdict(settings)))
+
+    def differing(held: dict[str, Any]) -> set[str]:
+        before = held.get("settings", {})
+        return {name for name in {**before, **plain} if before.get(name) != plain.get(name)}
+
+    claim(out, {"settings": plain, "versions": {"mitsuba": version}}, differing)
+    plan = plan_views(settings)
     shots = [
-        Shot(config.out / split / f"{view.name}.png", view.camera, config.img_wh, config.samples, view.seed)
+        Shot(out / split / f"{view.name}.png", view.camera, settings.img_wh, settings.samples, view.seed)
         for split, views in plan.items()
         for view in views
     ]
     missing = [shot for shot in shots if not shot.path.exists()]
-    jobs = min(config.jobs or os.cpu_count() or 1, len(missing))
+    processes = min(jobs or os.cpu_count() or 1, len(missing))
     began = time.perf_counter()
-    render_all(missing, jobs)
+    render_all(missing, processes)
     spent = time.perf_counter() - began
     for split, views in plan.items():
-        _write_cameras(config.out, split, views)
+        _write_cameras(out, split, views)
     if missing:
-        each = f"{spent / len(missing):.2f} s each by {jobs} process{'es' if jobs > 1 else ''}"
+        each = f"{spent / len(missing):.2f} s each by {processes} process{'es' if processes > 1 else ''}"
         print(f"{len(missing)} of {len(shots)} views rendered in {duration(spent)}, {each}")
     counts = ", ".join(f"{len(views)} {split}" for split, views in plan.items())
-    print(f"scene ({counts}): {config.out}")
+    print(f"scene ({counts}): {out}")
 
 
-def check_options(config: MakeScene) -> None:
-    """Refuses what cannot be.
-
-    Raises:
-        NerfclError: names the option.
-    """
-    if config.trajectory not in _PLANS:
-        raise NerfclError(f"--trajectory {config.trajectory}: must be {' or '.join(_PLANS)}")
-    for option, value, low, high in (
-        ("chunks", config.chunks, 1, None),
-        ("frames", config.frames, LEAST_CHUNK * (config.chunks if config.trajectory == "spiral" else 1), None),
-        ("samples", config.samples, 1, MOST_SAMPLES),
-        ("seed", config.seed, 0, 2**31 - 1),
-        ("jobs", config.jobs, 0, None),
-    ):
-        if value < low or (high is not None and value > high):
-            why = f", {LEAST_CHUNK} a chunk" if option == "frames" and config.trajectory == "spiral" else ""
-            limits = f"at least {low}{why}" if high is None else f"from {low} to {high}"
-            raise NerfclError(f"--{option} {value}: must be {limits}")
-    if not SMALLEST_IMAGE <= min(config.img_wh) <= max(config.img_wh) <= LARGEST_IMAGE:
-        raise NerfclError(
-            f"--img-wh {config.img_wh[0]} {config.img_wh[1]}: images must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} "
-            "pixels wide and high"
-        )
+def plan_views(settings: MakeSceneSettings) -> Plan:
+    """Plan all views of a scene, each split in its order."""
+    return _PLANS[settings.trajectory](settings)
 
 
-def plan_views(config: MakeScene) -> Plan:
-    """All views of the scene that options describe, each split in its order."""
-    return _PLANS[config.trajectory](config)
-
-
-def _spiral(config: MakeScene) -> Plan:
-    """Neighbouring frames; of each chunk a fifth for testing; validation half-way between frames."""
-    train, val, test = split_frames(config.frames, config.chunks, config.seed)
-    first = config.seed * 2 * config.frames  # seeds of renderings, no two alike
+def _spiral(settings: MakeSceneSettings) -> Plan:
+    """Plan neighbouring frames; of each chunk a fifth for testing; validation half-way between frames."""
+    train, val, test = split_frames(settings.frames, settings.chunks, settings.seed)
+    first = settings.seed * 2 * settings.frames  # seeds of renderings, no two alike
 
     def views(frames: NDArray[np.int64], offset: float = 0.0) -> list[PlannedView]:
-        cameras = spiral_cameras(frames.astype(np.float64) + offset, config.frames)
-        seeds = first + frames + (config.frames if offset else 0)
+        cameras = spiral_cameras(frames.astype(np.float64) + offset, settings.frames)
+        seeds = first + frames + (settings.frames if offset else 0)
         return [
             PlannedView(f"r_{frame:05}", camera, int(seed) % 2**32)
             for frame, camera, seed in zip(frames, cameras, seeds, strict=True)
@@ -133,10 +146,10 @@ def _spiral(config: MakeScene) -> Plan:
 
 
 def split_frames(count: int, chunks: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Frame numbers of the train, validation and test views, each rising.
+    """Choose the frame numbers of the train, validation and test views, each rising.
 
-    Each of `chunks` equal stretches gives a fifth of its frames, drawn with the seed, for testing and the others for
-    training. A validation view stands half-way between the frame of its number and the next one of the same stretch.
+    Each of `chunks` equal parts gives a fifth of its frames, drawn with the seed, for testing and the others for
+    training. A validation view stands half-way between the frame of its number and the next one of the same part.
     """
     rng = np.random.default_rng(seed)
     val: list[int] = []
@@ -150,12 +163,12 @@ def split_frames(count: int, chunks: int, seed: int) -> tuple[NDArray[np.int64],
     return np.flatnonzero(~is_test), np.array(val), np.flatnonzero(is_test)
 
 
-def _hemisphere(config: MakeScene) -> Plan:
-    """Random cameras; half of the frames for testing, and half as many again for validation."""
-    test = config.frames // 2
-    counts = {"train": config.frames - test, "val": max(1, test // 2), "test": test}
+def _hemisphere(settings: MakeSceneSettings) -> Plan:
+    """Plan random cameras; half of the frames for testing, and half as many again for validation."""
+    test = settings.frames // 2
+    counts = {"train": settings.frames - test, "val": max(1, test // 2), "test": test}
     plan: Plan = {}
-    for number, (split, count) in enumerate(counts.items(), start=1 + 3 * config.seed):
+    for number, (split, count) in enumerate(counts.items(), start=1 + 3 * settings.seed):
         cameras = hemisphere_cameras(count, number)
         plan[split] = [PlannedView(f"r_{i}", camera, (1000 * number + i) % 2**32) for i, camera in enumerate(cameras)]
     return plan
@@ -165,7 +178,7 @@ _PLANS = {"spiral": _spiral, "hemisphere": _hemisphere}
 
 
 def render_all(shots: Sequence[Shot], jobs: int) -> None:
-    """Renders images into their files, in `jobs` processes; stops soon when interrupted.
+    """Render images into their files, in `jobs` processes; stop soon when interrupted.
 
     Raises:
         NerfclError: a file cannot be written, or a process was killed.
@@ -173,28 +186,35 @@ def render_all(shots: Sequence[Shot], jobs: int) -> None:
     if not shots:
         return
     try:
-        with _tasks(shots, jobs) as tasks:
-            for task in track(tasks, "rendering"):
-                task()
+        with _calls(shots, jobs) as calls:
+            for call in track(calls, "rendering"):
+                call()
     except BrokenProcessPool:
         raise NerfclError(
-            "a rendering process was ended from outside, perhaps for want of memory; "
-            "run the same command again to go on, with fewer --jobs"
+            "a rendering process was ended from outside, perhaps for want of memory; run the same command again to go "
+            "on, with fewer ",
+            Argument("jobs"),
         ) from None
 
 
 @contextmanager
-def _tasks(shots: Sequence[Shot], jobs: int) -> Iterator[list[partial[None]]]:
-    """For each image a call that returns once it is written."""
+def _calls(shots: Sequence[Shot], jobs: int) -> Iterator[list[partial[None]]]:
+    """Open a call for each image that returns once it is written."""
     if jobs == 1:
         yield [partial(render_to_file, shot) for shot in shots]
         return
     # A forked child would inherit Mitsuba's threads in an undefined state.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=start_worker)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield [partial(Future.result, pool.submit(render_to_file, shot)) for shot in shots]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Ready a process of the pool, which renders on one thread."""
+    workers.start_worker()
+    use_one_thread()
 
 
 def _write_cameras(folder: Path, split: str, views: list[PlannedView]) -> None:

@@ -1,4 +1,4 @@
-"""Learns from a folder that is being written to, until it is told that nothing more comes."""
+"""Learning from a folder that is being written to, until it is told that nothing more comes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nerfcl.cli.options import Online
-from nerfcl.errors import NerfclError
+from nerfcl.config.experiment import SCHEMA, Experiment
+from nerfcl.config.streams import WatchedStream
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.experiments.folders import claim_folder
-from nerfcl.experiments.runs import about, check_options, make_strategy, settings_of
+from nerfcl.experiments.outputs import RESULTS, FrameOutputs
 from nerfcl.files import write_json
-from nerfcl.metrics.image import psnr, to_uint8
-from nerfcl.models.settings import GridModel
-from nerfcl.online.learner import Observed, OnlineLearner, OnlineSettings
-from nerfcl.reports.progress import StreamLine
+from nerfcl.models.rendering.occupancy import OccupancyModelSettings
+from nerfcl.online.learner import OnlineLearner
+from nerfcl.online.settings import Observed
+from nerfcl.reports.live.progress import StreamLine
 from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
-from nerfcl.strategies.strategy import Strategy
-
-# Options of `nerfcl online` that an `OnlineLearner` of a grid field has no use for.
-_NOT_TAKEN = (
-    "data", "spheric_poses", "rays_per_pixel", "pixel_center", "field", "optimiser", "momentum", "weight_decay",
-    "schedule", "order", "frames", "score_every", "seen_every", "frame_every",
-)  # fmt: skip
+from nerfcl.training.evaluation import evaluate
 
 
-def watch(folder: Path, config: Online) -> dict[str, Any]:
-    """Takes in frames until the marker file or a signal; goes on where a killed one stood.
+def watch(
+    experiment: Experiment, stream: WatchedStream, folder: Path, *, label: str, command: str | None = None
+) -> dict[str, Any]:
+    """Take in frames until the marker file or a signal; go on where a killed one stood.
+
+    Args:
+        experiment: what is learned, and how.
+        stream: of the experiment.
+        folder: where results go.
+        label: of the strategy, for people.
+        command: that makes the results again; None is one that reads the description.
 
     Returns:
         What `results.json` holds: what became of the frames, and the PSNR (dB) of each frame learned. They were
@@ -42,13 +44,16 @@ def watch(folder: Path, config: Online) -> dict[str, Any]:
     Raises:
         NerfclError: the folder, an option or a frame cannot be used.
     """
-    assert config.watch is not None
-    if not config.watch.is_dir():
-        raise NerfclError(f"--watch {config.watch}: no such folder; make it before frames are written to it")
-    device, strategy, settings = _set_up(config)
-    claim_folder(folder, settings_of(config), about(config))
-    source = WatchedFolder(config.watch, config.img_wh)
-    latest = folder / "checkpoints" / "latest.pt"
+    if not stream.folder.is_dir():
+        watched = Argument("folder", str(stream.folder), WatchedStream)
+        raise NerfclError(watched, ": no such folder; make it before frames are written to it")
+    if experiment.field.renderer != "occupancy":
+        name = experiment.field.registry.name_of(type(experiment.field))
+        raise NerfclError(Argument("field", name), ": cannot be learned from frames whose scene is not known before")
+    device = experiment.torch_device
+    claim_folder(folder, experiment, label=label, command=command)
+    source = WatchedFolder(stream.folder, stream.size)
+    latest = FrameOutputs.checkpoint(folder)
     with _stop_on_signals() as stopped:
         if latest.exists():
             learner = OnlineLearner.load(latest, device=device)
@@ -56,9 +61,9 @@ def watch(folder: Path, config: Online) -> dict[str, Any]:
             frames: Iterable[Views] = source.frames(learner.status().seen, stopped.is_set)
         else:
             coming = source.frames(0, stopped.is_set)
-            first = list(islice(coming, config.chunk_frames))
-            model = _model_of(config, first)
-            learner = OnlineLearner(model, strategy, settings, seed=config.seed, device=device, autosave=latest)
+            first = list(islice(coming, stream.chunk_frames))
+            model = _model_for(experiment, stream, first)
+            learner = OnlineLearner(model, device=device, autosave=latest, experiment=experiment)
             frames = chain(first, coming)
         try:
             observed = _take_in(learner, frames, stopped)
@@ -66,57 +71,36 @@ def watch(folder: Path, config: Online) -> dict[str, Any]:
             learner.close()
     scores = _scores(learner, islice(source.frames(0, lambda: False), observed.seen - observed.waiting))
     results = {
-        "strategy": config.strategy,
-        "seed": config.seed,
+        "strategy": label,
+        "seed": experiment.seed,
         "frames": {"seen": observed.seen, "waiting": observed.waiting, "dropped": observed.dropped},
         "total_steps": observed.steps,
         "memory_bytes": observed.memory_bytes,
         "psnr": sum(scores) / len(scores) if scores else None,
         "psnr_of_frames": scores,
+        "schema": SCHEMA,
+        "experiment": experiment.to_plain(),
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS, results)
     return results
 
 
-def _set_up(config: Online) -> tuple[torch.device, Strategy, OnlineSettings]:
-    """What the options say; refuses what cannot work before anything is written."""
-    device, training = check_options(config)
-    for option in _NOT_TAKEN:
-        if getattr(config, option) != getattr(Online, option):
-            raise NerfclError(f"--{option.replace('_', '-')}: has no meaning with --watch; leave it out")
-    if config.box is not None and not config.box[3] > 0.0:
-        raise NerfclError(
-            f"--box {' '.join(map(str, config.box))}: the last number is the cube's edge and must be above 0"
-        )
-    for option in ("chunk_frames", "iters_per_chunk"):
-        if getattr(config, option) < 1:
-            raise NerfclError(f"--{option.replace('_', '-')} {getattr(config, option)}: must be at least 1")
-    settings = OnlineSettings(
-        config.chunk_frames,
-        config.iters_per_chunk,
-        training.rays,
-        training.optimisation.learning_rate,
-        training.optimisation.average,
-        queue_frames=max(OnlineSettings.queue_frames, config.chunk_frames),
-    )
-    return device, make_strategy(config.strategy, config), settings
-
-
-def _model_of(config: Online, first: list[Views]) -> GridModel:
-    """The model for frames like the first ones."""
+def _model_for(experiment: Experiment, stream: WatchedStream, first: list[Views]) -> OccupancyModelSettings:
+    """Choose the model for frames like the first ones."""
     if not first:
-        raise NerfclError(f"--watch {config.watch}: ended before a frame was completed")
-    if config.box is not None:
-        x, y, z, side = config.box
+        watched = Argument("folder", str(stream.folder), WatchedStream)
+        raise NerfclError(watched, ": ended before a frame was completed")
+    if stream.box is not None:
+        x, y, z, side = stream.box
         box = Box.around((x, y, z), side)
     else:
         views = Views.concatenate(first)
         box = box_seen_by(views.poses, views.intrinsics, views.width)
-    return GridModel.for_box(box, config.img_wh[0], finest=config.finest, width=config.width)
+    return OccupancyModelSettings.in_box(experiment.field, box, stream.size[0])
 
 
 def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading.Event) -> Observed:
-    """Hands all frames to the learner; a signal leaves those that wait for the next time, the marker does not."""
+    """Push all frames to the learner; a signal leaves those that wait for the next time, the marker does not."""
     with StreamLine() as line:
         for frame in frames:
             line.show(learner.observe(frame.images[0], frame.poses[0], frame.intrinsics[0]))
@@ -128,16 +112,13 @@ def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading
 
 
 def _scores(learner: OnlineLearner, frames: Iterable[Views]) -> list[float]:
-    scores = []
-    for frame in frames:
-        image = to_uint8(learner.render(frame.camera(0)).rgb).cpu().numpy()
-        scores.append(psnr(image, frame.images[0].numpy()))
-    return scores
+    model, rays_per_pixel = learner.evaluated_model, learner.experiment.training.rays_per_pixel
+    return [psnr for frame in frames for psnr in evaluate(model, frame, rays_per_pixel=rays_per_pixel, ssim=False).psnr]
 
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, instead of ending the program."""
+    """Set an event on SIGINT and SIGTERM, instead of ending the program."""
     stopped = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(kind, lambda *_: stopped.set()) for kind in kinds]

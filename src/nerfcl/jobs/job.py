@@ -1,4 +1,4 @@
-"""Many tasks with the same results whoever does them: this process in turn, or a crew of others."""
+"""Jobs that give the same results wherever they run: in this process in turn, or by an executor."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nerfcl.errors import NerfclError
-from nerfcl.reports.progress import duration
+from nerfcl.reports.live.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """What one process does by itself.
 
     Attributes:
         name: for people.
-        folder: what it writes into, below the root that all tasks share; it goes on from what is there.
-        last: the file in it that is written last: where that is, the task is done.
-        work: does it; called with the root and with what else all tasks share.
-        needs: folder of another task, to be done before; None needs none.
+        folder: what it writes into, below the root that all jobs share; it goes on from what is there.
+        last: the file in it that is written last: where that exists, the job is done.
+        work: does it; called with the root and with what else all jobs share.
+        needs: folder of another job, to be done before; None needs none.
     """
 
     name: str
@@ -39,22 +39,22 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: seconds that it took, and what went wrong, if anything."""
+    """What became of a job: seconds that it took, and the error that ended it, if any."""
 
     seconds: float
-    trouble: Exception | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class Threads:
-    """How many threads a task computes with; another number changes the last bits of its results."""
+    """How many threads a job computes with; another number changes the last bits of its results."""
 
     torch: int
     numba: int
 
     @classmethod
-    def shared_by(cls, jobs: int) -> Threads:
-        """Each of `jobs` has its share of the cores, or what OMP_NUM_THREADS and NUMBA_NUM_THREADS say."""
+    def divided_by(cls, jobs: int) -> Threads:
+        """Divide the cores between `jobs` at a time, unless OMP_NUM_THREADS and NUMBA_NUM_THREADS say how many."""
         import numba
         import torch
 
@@ -63,11 +63,11 @@ class Threads:
 
     @property
     def cores(self) -> int:
-        """How many cores they keep busy."""
+        """Number of cores that they keep busy."""
         return max(self.torch, self.numba)
 
-    def take(self) -> None:
-        """Computes with so many in this process from now on."""
+    def use(self) -> None:
+        """Compute with so many in this process from now on."""
         import numba
         import torch
 
@@ -75,8 +75,8 @@ class Threads:
         numba.set_num_threads(min(self.numba, numba.get_num_threads()))
 
 
-class Crew(Protocol):
-    """Other processes that do tasks; a context manager, at whose end none of them is at work any more."""
+class Executor(Protocol):
+    """Other processes that run jobs; a context manager, at whose end none of them works any more."""
 
     def __enter__(self) -> Self: ...
 
@@ -85,76 +85,76 @@ class Crew(Protocol):
     ) -> None: ...
 
     def has_room(self) -> bool:
-        """Whether it takes another task now."""
+        """Tell whether it takes another job now."""
         ...
 
-    def start(self, task: Task) -> None:
-        """Begins a task."""
+    def start(self, job: Job) -> None:
+        """Begin a job."""
         ...
 
-    def wait(self) -> tuple[Task, Outcome]:
-        """The next task that ends.
+    def wait(self) -> tuple[Job, Outcome]:
+        """Wait for the next job that ends.
 
         Raises:
-            NerfclError: who did a task died, again and again.
+            NerfclError: the process of a job died, again and again.
         """
         ...
 
 
-def run_all(root: Path, tasks: Sequence[Task], shared: Any, crew: Crew | None = None) -> None:
-    """Does all tasks that are not done yet.
+def run_jobs(root: Path, jobs: Sequence[Job], shared: Any, executor: Executor | None = None) -> None:
+    """Run all jobs that are not done yet.
 
     Args:
         root: of all folders.
-        tasks: each one after the one that it needs.
+        jobs: each one after the one that it needs.
         shared: what their work is called with.
-        crew: does them, as many at a time as it has room for; None does them here, in turn.
+        executor: runs them, as many at a time as it has room for; None runs them here, in turn.
 
     Raises:
-        NerfclError: a task failed by something that the user can put right. What is done stays done.
+        NerfclError: a job failed by something that the user can put right. What is done stays done.
     """
-    waiting = [task for task in tasks if not (root / task.folder / task.last).exists()]
-    if crew is None:
-        for task in waiting:
-            task.work(root, shared)
+    waiting = [job for job in jobs if not (root / job.folder / job.last).exists()]
+    if executor is None:
+        for job in waiting:
+            job.work(root, shared)
     elif waiting:
-        with Tally(len(tasks), len(tasks) - len(waiting)) as tally, crew:
-            _hand_out(waiting, crew, tally)
+        with JobProgress(len(jobs), len(jobs) - len(waiting)) as progress, executor:
+            _hand_out(waiting, executor, progress)
 
 
-def _hand_out(tasks: Sequence[Task], crew: Crew, tally: Tally) -> None:
-    waiting, open_folders = list(tasks), {task.folder for task in tasks}
+def _hand_out(jobs: Sequence[Job], executor: Executor, progress: JobProgress) -> None:
+    waiting, open_folders = list(jobs), {job.folder for job in jobs}
     while open_folders:
-        ready = next((task for task in waiting if task.needs not in open_folders), None)
-        if ready is not None and crew.has_room():
+        ready = next((job for job in waiting if job.needs not in open_folders), None)
+        if ready is not None and executor.has_room():
             waiting.remove(ready)
-            crew.start(ready)
+            executor.start(ready)
             continue
-        task, outcome = crew.wait()
-        if outcome.trouble is not None:
-            raise outcome.trouble
-        open_folders.remove(task.folder)
-        tally.count(task.name, outcome.seconds)
+        job, outcome = executor.wait()
+        if outcome.error is not None:
+            raise outcome.error
+        open_folders.remove(job.folder)
+        progress.count(job.name, outcome.seconds)
 
 
-def attempt(task: Task, root: Path, shared: Any) -> Outcome:
-    """Does a task; what goes wrong is no exception but an outcome, which another process can read."""
-    began, trouble = time.perf_counter(), None
+def attempt(job: Job, root: Path, shared: Any) -> Outcome:
+    """Run a job; an error is not raised but returned, in a form that another process can read."""
+    began, failure = time.perf_counter(), None
     try:
-        task.work(root, shared)
+        job.work(root, shared)
     except NerfclError as error:
-        trouble = NerfclError(f"{task.name}: {error}")
+        failure = NerfclError(f"{job.name}: ", *error.args)
     except Exception:
-        trouble = RuntimeError(f"{task.name}:\n{traceback.format_exc()}")
-    return Outcome(time.perf_counter() - began, trouble)
+        failure = RuntimeError(f"{job.name}:\n{traceback.format_exc()}")
+    return Outcome(time.perf_counter() - began, failure)
 
 
-class Tally:
-    """Shows how many of many tasks are done: a line for each, and in a terminal a bar below them.
+class JobProgress:
+    """Shows how many of many jobs are done: a line for each, and in a terminal a bar below them.
 
     Args:
-        total: all there are.
-        done: those that were done before.
+        total: number of all jobs.
+        done: of those that were done before.
         console: where to; standard error when None.
     """
 
@@ -170,7 +170,7 @@ class Tally:
             self._bar = Progress(*columns, console=self._console, expand=True, refresh_per_second=2)
             self._row = self._bar.add_task("", total=total, completed=done)
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> JobProgress:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -182,7 +182,7 @@ class Tally:
             self._bar.stop()
 
     def count(self, name: str, seconds: float) -> None:
-        """One more is done."""
+        """Note that one more job is done."""
         self._done += 1
         line = f"{self._done} of {self._total} · {name} · took {duration(seconds)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Tasks in processes of this machine."""
+"""Jobs in processes of this machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nerfcl.errors import NerfclError
-from nerfcl.jobs.job import Outcome, Task, Threads, attempt
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.jobs.job import Job, Outcome, Threads, attempt
 from nerfcl.jobs.workers import start_worker
 
 _PATIENCE = 10.0  # seconds for a process to tidy up
@@ -28,11 +28,11 @@ class _Worker:
 
 
 class Processes:
-    """A crew of processes, each of which does one task after the other; who dies is replaced, once a task.
+    """An executor of processes, each of which runs one job after the other; one that dies is replaced, once a job.
 
     Args:
-        root, shared: what tasks are called with.
-        jobs: how many at a time.
+        root, shared: what jobs are called with.
+        jobs: number of processes.
         threads: of each.
     """
 
@@ -41,7 +41,7 @@ class Processes:
         # Plain bytes: torch would pass tensors on through shared memory, which is scarce in containers.
         self._shared = pickle.dumps(shared)
         self._idle: list[_Worker] = []
-        self._busy: dict[Connection, tuple[_Worker, Task]] = {}
+        self._busy: dict[Connection, tuple[_Worker, Job]] = {}
         self._retried: set[Path] = set()
 
     def __enter__(self) -> Processes:
@@ -62,38 +62,39 @@ class Processes:
     def has_room(self) -> bool:
         return len(self._busy) < self._jobs
 
-    def start(self, task: Task) -> None:
+    def start(self, job: Job) -> None:
         worker = self._idle.pop() if self._idle else self._new_worker()
-        self._busy[worker.connection] = worker, task
+        self._busy[worker.connection] = worker, job
         with suppress(OSError):  # where it died meanwhile, `wait` finds out
-            worker.connection.send(task)
+            worker.connection.send(job)
 
-    def wait(self) -> tuple[Task, Outcome]:
+    def wait(self) -> tuple[Job, Outcome]:
         while True:
             connection = next(iter(wait(list(self._busy))))
             assert isinstance(connection, Connection)
-            worker, task = self._busy.pop(connection)
+            worker, job = self._busy.pop(connection)
             try:
                 outcome: Outcome = connection.recv()
             except (EOFError, OSError):
-                self._replace(worker, task)
+                self._replace(worker, job)
                 continue
             self._idle.append(worker)
-            return task, outcome
+            return job, outcome
 
-    def _replace(self, worker: _Worker, task: Task) -> None:
-        """Starts the task of a worker that died again, where that did not happen before."""
+    def _replace(self, worker: _Worker, job: Job) -> None:
+        """Start the job of a worker that died again, where that did not happen before."""
         worker.process.join()
         worker.connection.close()
-        how = f"{task.name}: its process was ended from outside ({_cause(worker.process.exitcode)})"
-        if task.folder in self._retried:
+        how = f"{job.name}: its process was ended from outside ({_cause(worker.process.exitcode)})"
+        if job.folder in self._retried:
             raise NerfclError(
                 f"{how}, twice, perhaps for want of memory; what is finished is kept: "
-                "run the same command again to go on, with fewer --jobs"
+                "run the same command again to go on, with fewer ",
+                Argument("jobs"),
             )
         print(f"{how}; it is started once more", file=sys.stderr)
-        self._retried.add(task.folder)
-        self.start(task)
+        self._retried.add(job.folder)
+        self.start(job)
 
     def _new_worker(self) -> _Worker:
         # A forked child would inherit torch's threads in an undefined state.
@@ -114,10 +115,10 @@ def _cause(exitcode: int | None) -> str:
 
 
 def _serve(connection: Connection, root: Path, shared: bytes, threads: Threads) -> None:
-    """What a process does: one task after the other, until it is ended."""
+    """Run one job after the other, until this process is ended."""
     start_worker()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # tidies up, unlike the default
-    threads.take()
+    threads.use()
     everything = pickle.loads(shared)
     while True:
         connection.send(attempt(connection.recv(), root, everything))

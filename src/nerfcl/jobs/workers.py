@@ -1,4 +1,4 @@
-"""A process that works for another one."""
+"""Processes that work for another one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import threading
 
 
 def start_worker() -> None:
-    """Readies this process: no end by Ctrl-C but by its parent's wish, and none without a parent."""
+    """Make this process ignore Ctrl-C, which its parent handles, and end when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its parent was killed; else it would go on for nobody, or wait for work for ever."""
+    """End this process when its parent was killed; else it would go on for nobody, or wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

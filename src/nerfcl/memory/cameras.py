@@ -8,15 +8,17 @@ from torch import Tensor
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
 
+BYTES_PER_CAMERA = 76
 
-class Frames:
+
+class Cameras:
     """Pose, intrinsics, image size and time of arrival of F frames: 76 bytes each.
 
     Attributes:
         poses: (F, 3, 4) float32, world from camera.
         intrinsics: (F, 4) float32, fx, fy, cx, cy in pixels.
-        sizes: (F, 2) int32, width and height.
-        born: (F,) int32, when each came.
+        sizes: (F, 2) int32, width and height in pixels.
+        born: (F,) int32, training step at which each came.
     """
 
     def __init__(self) -> None:
@@ -30,11 +32,11 @@ class Frames:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all four."""
+        """Bytes of all four tensors."""
         return sum(part.numel() * part.element_size() for part in self.state_dict().values())
 
     def add(self, views: Views, now: int = 0) -> int:
-        """Adds the cameras of some views, which came now; the number of the first."""
+        """Add the cameras of some views, which came at training step `now`; return the number of the first."""
         first = len(self)
         size = torch.tensor([[views.width, views.height]], dtype=torch.int32)
         self.poses = torch.cat([self.poses, views.poses[:, :3]])
@@ -44,20 +46,20 @@ class Frames:
         return first
 
     def drop_unused(self, frames: Tensor) -> Tensor:
-        """Drops all frames but those with these (N,) numbers; the (N,) int32 numbers that they have now."""
+        """Drop all frames but those with these (N,) numbers; return the (N,) int32 numbers that they have now."""
         used, numbers = torch.unique(frames.long(), return_inverse=True)
         self.poses, self.intrinsics = self.poses[used], self.intrinsics[used]
         self.sizes, self.born = self.sizes[used], self.born[used]
         return numbers.to(torch.int32)
 
     def pixels(self, frames: Tensor, pixels: Tensor, colours: Tensor, indices: Tensor) -> Pixels:
-        """Pixels of the past.
+        """Build a batch of pixels of the past.
 
         Args:
             frames: (B,) numbers of their frames.
-            pixels: (B,) their positions in the frames, row by row.
+            pixels: (B,) positions within the frames, row by row.
             colours: (B, 3) float32 in [0, 1].
-            indices: (B,) where they come from.
+            indices: (B,) where they come from; see `Pixels`.
         """
         pixels = pixels.long()
         widths = self.sizes.index_select(0, frames)[:, 0].long()
@@ -73,18 +75,18 @@ class Frames:
             new=0,
         )
 
-    def draw(self, count: int, generator: torch.Generator) -> Pixels:
-        """(count,) random pixels of random frames, without their colours; there must be a frame."""
+    def sample_pixels(self, count: int, generator: torch.Generator) -> Pixels:
+        """Draw (count,) random pixels of random frames, without their colours; there must be a frame."""
         frames = torch.randint(len(self), (count,), generator=generator)
         sizes = self.sizes.index_select(0, frames).long().prod(1)
         pixels = (torch.rand(count, generator=generator, dtype=torch.float64) * sizes).long()
         return self.pixels(frames, pixels, torch.zeros(count, 3), frames)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that `load_state_dict` needs."""
+        """Return everything that `load_state_dict` needs."""
         return {"poses": self.poses, "intrinsics": self.intrinsics, "sizes": self.sizes, "born": self.born}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned; the mapping may hold more."""
         self.poses, self.intrinsics = state["poses"], state["intrinsics"]
         self.sizes, self.born = state["sizes"], state["born"]

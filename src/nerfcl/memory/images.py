@@ -1,66 +1,93 @@
-"""What is kept of the past: whole tiles of images, compressed without loss."""
+"""Images of the past: whole tiles, compressed without loss."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
-from nerfcl.memory.cameras import Frames
+from nerfcl.errors import require
+from nerfcl.memory.cameras import BYTES_PER_CAMERA, Cameras
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.sampling import Passes
+from nerfcl.streams.sampling import EpochSampler
+from nerfcl.streams.stream import Stream
 
 SIDE = 64  # pixels: a draw decodes whole tiles, so its cost does not grow with the images
-TILES_A_DRAW = 8
-_PLACE = 4 + 2 * 4 + 8 + 4  # bytes: frame, column and row, key, length
+TILES_PER_DRAW = 8
+_BYTES_PER_PLACE = 4 + 2 * 4 + 8 + 4  # frame, column and row, key, length
 
 
-class TileMemory:
-    """A memory of image tiles of up to 64 x 64 pixels, as lossless WebP, and of their frames' cameras.
+@dataclass(frozen=True)
+class ImageMemorySettings:
+    """How much is kept.
 
-    A tile costs about one byte a pixel, or less where a picture is plain; a ray in a `RayMemory` eleven. When it is
-    full, what is held is a uniform sample of all tiles offered so far: each has a random key, and those of the largest
-    keys go, as many as must so that the bytes fit.
+    Attributes:
+        bytes: capacity, cameras included; None keeps everything.
+    """
+
+    bytes: int | None = 262_144
+
+    def __post_init__(self) -> None:
+        require(self.bytes is None or self.bytes >= 1, self, "bytes", "must be at least 1")
+
+    def within(self, budget: int, stream: Stream) -> Self | None:
+        """Return the settings of a memory of at most `budget` bytes, and no more than the past of a stream takes.
+
+        Returns:
+            None where not even one tile of mean size fits.
+        """
+        everything = ImageMemory(ImageMemorySettings(None), torch.Generator())
+        for experience in stream.past:
+            everything.fill(experience.train)
+        if budget * len(everything) < everything.nbytes:
+            return None
+        return replace(self, bytes=min(budget, everything.nbytes))
+
+
+class ImageMemory:
+    """A memory of image tiles of up to 64x64 pixels, as lossless WebP, and of their frames' cameras.
+
+    A tile takes about one byte a pixel, less where the picture is plain; a ray in a `RayMemory` takes eleven. When it
+    is full, it holds a uniform sample of all tiles offered so far: each has a random key, and those of the largest keys
+    go until the bytes fit.
 
     Args:
-        capacity: the most bytes, cameras included; None keeps everything.
+        settings: how much is kept.
         generator: source of all randomness here; part of the saved state.
     """
 
-    def __init__(self, capacity: int | None, generator: torch.Generator) -> None:
-        if capacity is not None and capacity < 1:
-            raise NerfclError(f"--memory-bytes {capacity}: must be at least 1")
-        self.capacity, self.generator = capacity, generator
+    def __init__(self, settings: ImageMemorySettings, generator: torch.Generator) -> None:
+        self.settings, self.generator = settings, generator
         self.offered = 0
-        self._cameras = Frames()
+        self._cameras = Cameras()
         self._files: list[bytes] = []
         self._frames = torch.empty(0, dtype=torch.int32)
         self._corners = torch.empty(0, 2, dtype=torch.int32)  # column and row of a tile's upper left pixel
         self._keys = torch.empty(0, dtype=torch.float64)
-        self._passes: Passes | None = None
+        self._sampler: EpochSampler | None = None
 
     def __len__(self) -> int:
-        """Tiles held."""
+        """Count the tiles that are held."""
         return len(self._files)
 
     @property
     def nbytes(self) -> int:
         """Bytes of everything kept: files, where they belong, and the cameras of their frames."""
-        return sum(map(len, self._files)) + _PLACE * len(self) + self._cameras.nbytes
+        return sum(map(len, self._files)) + _BYTES_PER_PLACE * len(self) + self._cameras.nbytes
 
-    def figures(self) -> dict[str, float]:
-        """Figures that are worth a curve, by name."""
+    def metrics(self) -> dict[str, float]:
+        """Return values that are worth a curve, by name."""
         return {"tiles_kept": float(len(self)), "frames_kept": float(len(self._cameras))}
 
     def fill(self, views: Views) -> None:
-        """Offers all tiles of these views, and lets go of as many tiles as must."""
+        """Offer all tiles of some views, and drop as many tiles as must go."""
         first = self._cameras.add(views)
         places = [
             (first + i, column, row)
@@ -76,31 +103,31 @@ class TileMemory:
         self._frames, self._corners = torch.cat([self._frames, where[:, 0]]), torch.cat([self._corners, where[:, 1:]])
         keys = torch.rand(len(places), generator=self.generator, dtype=torch.float64)
         self._keys = torch.cat([self._keys, keys])
-        self._let_go()
+        self._drop_excess()
         self._frames = self._cameras.drop_unused(self._frames)
-        self._passes = Passes(len(self), self.generator) if len(self) else None
+        self._sampler = EpochSampler(len(self), self.generator) if len(self) else None
 
     def draw(self, count: int) -> Pixels:
-        """`count` pixels of a few tiles; the memory must not be empty. `Pixels.indices` are their tiles' numbers."""
-        assert self._passes is not None
-        tiles = self._passes.next(min(TILES_A_DRAW, len(self), count)).tolist()
-        shares = [count * (i + 1) // len(tiles) - count * i // len(tiles) for i in range(len(tiles))]
+        """Draw `count` pixels of a few tiles; there must be one. `Pixels.indices` are the numbers of their tiles."""
+        assert self._sampler is not None
+        tiles = self._sampler.next(min(TILES_PER_DRAW, len(self), count)).tolist()
+        parts = [count * (i + 1) // len(tiles) - count * i // len(tiles) for i in range(len(tiles))]
         pixels, colours = [], []
-        for tile, share in zip(tiles, shares, strict=True):
+        for tile, part in zip(tiles, parts, strict=True):
             image = torch.from_numpy(_decode(self._files[tile]))  # (h, w, 3)
             height, width = image.shape[:2]
-            inside = torch.randint(height * width, (share,), generator=self.generator)
+            inside = torch.randint(height * width, (part,), generator=self.generator)
             column, row = self._corners[tile].tolist()
             across = int(self._cameras.sizes[self._frames[tile].long(), 0])
             pixels.append((row + inside // width) * across + column + inside % width)
             colours.append(image.view(-1, 3)[inside])
-        numbers = torch.tensor(tiles).repeat_interleave(torch.tensor(shares))
+        numbers = torch.tensor(tiles).repeat_interleave(torch.tensor(parts))
         return self._cameras.pixels(
             self._frames[numbers].long(), torch.cat(pixels), torch.cat(colours).float() / 255.0, numbers
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to go on exactly."""
         return {
             **self._cameras.state_dict(),
             "files": torch.from_numpy(np.frombuffer(b"".join(self._files), dtype=np.uint8).copy()),
@@ -110,37 +137,37 @@ class TileMemory:
             "keys": self._keys,
             "offered": self.offered,
             "generator": self.generator.get_state(),
-            "passes": None if self._passes is None else self._passes.state_dict(),
+            "sampler": None if self._sampler is None else self._sampler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self._cameras.load_state_dict(state)
         blob, ends = state["files"].numpy().tobytes(), np.cumsum([0, *state["lengths"]])
         self._files = [blob[a:b] for a, b in pairwise(ends)]
         self._frames, self._corners, self._keys = state["frames"], state["corners"], state["keys"]
         self.offered = state["offered"]
-        self._passes = None
-        if state["passes"] is not None:
-            self._passes = Passes(len(self), self.generator)
-            self._passes.load_state_dict(state["passes"])
+        self._sampler = None
+        if state["sampler"] is not None:
+            self._sampler = EpochSampler(len(self), self.generator)
+            self._sampler.load_state_dict(state["sampler"])
         self.generator.set_state(state["generator"])
 
-    def _let_go(self) -> None:
-        """Drops tiles of the largest keys until the rest fits."""
-        if self.capacity is None:
+    def _drop_excess(self) -> None:
+        """Drop tiles of the largest keys until the rest fits."""
+        if self.settings.bytes is None:
             return
         order = self._keys.argsort()
-        sizes = torch.tensor([len(self._files[i]) for i in order.tolist()]) + _PLACE
+        sizes = torch.tensor([len(self._files[i]) for i in order.tolist()]) + _BYTES_PER_PLACE
         new_camera = _first_seen(self._frames[order])
-        needed = (sizes + new_camera * (self._cameras.nbytes // max(len(self._cameras), 1))).cumsum(0)
-        kept = order[needed <= self.capacity].sort().values
+        needed = (sizes + new_camera * BYTES_PER_CAMERA).cumsum(0)
+        kept = order[needed <= self.settings.bytes].sort().values
         self._files = [self._files[i] for i in kept.tolist()]
         self._frames, self._corners, self._keys = self._frames[kept], self._corners[kept], self._keys[kept]
 
 
 def _first_seen(values: Tensor) -> Tensor:
-    """(N,) whether each value is the first of its kind."""
+    """Mark with 1 the values (N,) that are the first of their kind, others with 0."""
     _, first = np.unique(values.numpy(), return_index=True)
     seen = torch.zeros(len(values), dtype=torch.int64)
     seen[torch.from_numpy(first)] = 1

@@ -1,4 +1,4 @@
-"""A small distribution of cameras, fitted to those seen, from which others are drawn."""
+"""A small distribution of cameras, fitted to those seen, from which new ones are drawn."""
 
 from __future__ import annotations
 
@@ -34,20 +34,19 @@ class PoseMixture:
         self.size = torch.zeros(2, dtype=torch.int32)  # width, height
 
     def __len__(self) -> int:
-        """Cameras seen."""
+        """Count the cameras seen."""
         return int(self.weights.sum())
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept; of a covariance's equal halves one is counted."""
+        """Bytes of everything kept; of a covariance's two equal halves one is counted."""
         count = len(self.weights)
         return 4 * (count * (1 + _SIZE + _SIZE * (_SIZE + 1) // 2) + 4 + 2)
 
     def add(self, views: Views) -> None:
-        """Takes in the cameras of some views."""
+        """Add the cameras of some views."""
         before = len(self)
-        share = len(views) / (before + len(views))
-        self.intrinsics = torch.lerp(self.intrinsics, views.intrinsics.mean(0), share)
+        self.intrinsics = torch.lerp(self.intrinsics, views.intrinsics.mean(0), len(views) / (before + len(views)))
         self.size = torch.tensor([views.width, views.height], dtype=torch.int32)
         for pose in views.poses:
             numbers = torch.cat([pose[:3, 3], -pose[:3, 2], pose[:3, 1]])
@@ -57,15 +56,15 @@ class PoseMixture:
             while len(self.weights) > self.components:
                 self._merge(*self._closest())
 
-    def draw(self, count: int, generator: torch.Generator) -> Pixels:
-        """(count,) random pixels of as many random cameras, without colours; there must have been a camera."""
+    def sample_pixels(self, count: int, generator: torch.Generator) -> Pixels:
+        """Draw (count,) random pixels of as many random cameras, without colours; there must have been a camera."""
         width, height = self.size.tolist()
         pixels = torch.randint(width * height, (count,), generator=generator)
-        poses, intrinsics = self.draw_poses(count, generator), self.intrinsics.expand(count, 4)
+        poses, intrinsics = self.sample_poses(count, generator), self.intrinsics.expand(count, 4)
         return Pixels(poses, intrinsics, pixels % width, pixels // width, torch.zeros(count, 3), pixels, new=0)
 
-    def draw_poses(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, 4, 4) random cameras, world from camera; there must have been one."""
+    def sample_poses(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw (count, 4, 4) random poses, world from camera; there must have been one."""
         chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         variances, axes = torch.linalg.eigh(self.covariances.double())  # some have no extent: no Cholesky roots
         roots = (axes * variances.clamp(min=0.0).sqrt()[:, None]).float()
@@ -81,16 +80,16 @@ class PoseMixture:
         return poses
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs."""
+        """Return everything that `load_state_dict` needs."""
         return {name: getattr(self, name) for name in ("weights", "means", "covariances", "intrinsics", "size")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for name in self.state_dict():
             setattr(self, name, state[name])
 
     def _closest(self) -> tuple[int, int]:
-        """The two components whose union's variance grows least; positions are measured in their own spread."""
+        """Find the two components whose union's variance grows least; positions are measured in their own spread."""
         scale = torch.ones(_SIZE)
         scale[:3] = self.means[:, :3].std(0).norm().clamp(min=1e-6)
         apart = torch.cdist(self.means / scale, self.means / scale).square()
@@ -100,13 +99,13 @@ class PoseMixture:
         return first, second
 
     def _merge(self, first: int, second: int) -> None:
-        """Puts the moments of two components in the place of the first."""
+        """Merge two components into one with the moments of both."""
         a, b = self.weights[first], self.weights[second]
-        share = b / (a + b)
+        fraction = b / (a + b)
         apart = self.means[second] - self.means[first]
-        mean = self.means[first] + share * apart
-        covariance = torch.lerp(self.covariances[first], self.covariances[second], share)
-        covariance = covariance + share * (1.0 - share) * torch.outer(apart, apart)
+        mean = self.means[first] + fraction * apart
+        covariance = torch.lerp(self.covariances[first], self.covariances[second], fraction)
+        covariance = covariance + fraction * (1.0 - fraction) * torch.outer(apart, apart)
         rest = [i for i in range(len(self.weights)) if i not in (first, second)]
         self.weights = torch.cat([self.weights[rest], (a + b)[None]])
         self.means = torch.cat([self.means[rest], mean[None]])

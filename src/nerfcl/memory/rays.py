@@ -1,121 +1,153 @@
-"""What is kept of the past: rays in a struct of arrays with a capacity, their cameras apart."""
+"""Rays of the past, in a struct of arrays with a capacity; their cameras apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
-from nerfcl.memory.cameras import Frames
-from nerfcl.metrics.image import local_contrast
+from nerfcl.errors import require
+from nerfcl.memory.cameras import BYTES_PER_CAMERA, Cameras
+from nerfcl.memory.draw import DRAWS, Draw
+from nerfcl.memory.fill import FILLS, Candidates, Fill, Teacher, TeacherOutput
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.sampling import Passes, draw_arriving, draw_by_region, draw_by_weight, draw_from_the_rest
+from nerfcl.streams.sampling import EpochSampler
+from nerfcl.streams.stream import Stream
 
-FILLS = ("random", "uniform", "contrast", "topk", "reservoir", "highest", "lowest", "loss-grid")
-STREAMING = ("highest", "lowest")  # filled while an experience is learned, the others when it is over
-GRID_FRAMES, GRID_SIDE, GRID_RAYS = 8, 4, 2048  # of loss-grid: every so many frames, regions along a side, rays a frame
-LEAST_CONTRAST = 0.05  # of contrast: what a flat neighbourhood weighs, as a share of the mean
-DRAWS = ("random", "weighted", "topk")
+BYTES_PER_RAY, BYTES_PER_LOSS = 11, 2
 
 
-@dataclass(frozen=True)
-class Recalled:
-    """What a model makes of B pixels that it has learned.
+@dataclass(frozen=True, kw_only=True)
+class DrawSettings:
+    """Which stored rays are replayed, and with which colours.
 
     Attributes:
-        colours: (B, 3) uint8 as rendered.
-        losses: (B,) float32, mean squared error over the channels against the true colours in [0, 1].
+        draw: draw policy: "random" (all rays, epoch after epoch), "weighted" (without replacement, with probability ∝
+            weight), or "topk" (those of highest loss); see `nerfcl.memory.draw`.
+        exploration: fraction of a weighted draw that comes uniformly from the others, 0 to 1.
+        centre_weight: a in the weights a * centre + (1 - a) * loss, both normalised to a sum of 1, where centre is a
+            Gaussian of the distance to the image's centre, with standard deviation 1 where the image spans [-1, 1]^2.
+        soft_replay: whether to keep the colours that the model renders, instead of the true ones.
     """
 
-    colours: Tensor
-    losses: Tensor
-
-
-Recall = Callable[[Tensor], Recalled]  # (B,) flat indices into views -> what the model makes of those pixels
-
-
-@dataclass(frozen=True)
-class MemorySettings:
-    """What is kept, and what is drawn.
-
-    Attributes:
-        capacity: the most rays that are held; None keeps everything.
-        fill: which rays are kept. With equal shares for every experience, taken when it is over: "random", "uniform"
-            (every k-th), "contrast" (with probability ∝ the colours' deviation among a pixel's neighbours, plus a
-            little), "topk" (those of highest loss), or "loss-grid" (of every 8th frame 2048 rays, spread over 4x4
-            regions in proportion to their mean loss, as the reference project's large experiment). "reservoir" is a
-            uniform sample of all rays so far (Vitter 1985), whatever share of each experience that is. While an
-            experience is learned: "highest" and "lowest" replace rays of lower (higher) loss by rays just trained on.
-        draw: which are drawn: "random" (in passes, each in random order), "weighted" (without replacement, with
-            probability ∝ weight), or "topk" (those of highest loss).
-        exploration: share of a weighted draw that comes uniformly from the rest, 0 to 1.
-        centre_weight: a of the weights a * centre + (1 - a) * loss, both normalised to a sum of 1, where centre is a
-            Gaussian of the distance to the image's centre, of deviation 1 when the image spans [-1, 1]^2.
-        soft: whether to keep the model's colours instead of the true ones.
-    """
-
-    capacity: int | None = 20_480
-    fill: str = "random"
     draw: str = "random"
     exploration: float = 0.0
     centre_weight: float = 0.0
-    soft: bool = False
+    soft_replay: bool = False
 
     def __post_init__(self) -> None:
-        if self.capacity is not None and self.capacity < 1:
-            raise NerfclError(f"--memory-rays {self.capacity}: must be at least 1")
-        if self.fill not in FILLS:
-            raise NerfclError(f"--memory-fill {self.fill}: must be {', '.join(FILLS)}")
-        if self.draw not in DRAWS:
-            raise NerfclError(f"--memory-draw {self.draw}: must be {', '.join(DRAWS)}")
-        for option in ("exploration", "centre_weight"):
-            if not 0.0 <= getattr(self, option) <= 1.0:
-                raise NerfclError(f"--{option.replace('_', '-')} {getattr(self, option)}: must lie between 0 and 1")
-        if self.draw != "weighted" and (self.exploration or self.centre_weight):
-            raise NerfclError("--exploration and --centre-weight: only with --memory-draw weighted")
-        if self.soft and self.fill in STREAMING:
-            raise NerfclError(
-                f"--soft-replay: not with --memory-fill {self.fill}, which stores rays while they are learned"
-            )
+        require(self.draw in DRAWS, self, "draw", f"must be one of {', '.join(DRAWS)}")
+        for name in ("exploration", "centre_weight"):
+            require(0.0 <= getattr(self, name) <= 1.0, self, name, "must lie between 0 and 1")
+            require(self.draw == "weighted" or not getattr(self, name), self, name, "needs weighted draws")
+
+    @property
+    def draw_policy(self) -> Draw:
+        """The policy that `draw` names."""
+        return DRAWS[self.draw]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayMemorySettings(DrawSettings):
+    """Which rays are kept, and which of them are replayed.
+
+    Attributes:
+        rays: capacity; None keeps everything.
+        fill: fill policy. When an experience is over, with equal parts for all: "random", "uniform" (every k-th),
+            "contrast", "topk" (those of highest loss), "loss-grid" (of every 8th frame 2048 rays, more where the loss
+            is high); "reservoir" is a uniform sample of all rays so far. While an experience is learned: "highest" and
+            "lowest" loss. See `nerfcl.memory.fill`.
+
+    Example:
+        >>> settings = RayMemorySettings(rays=1000, fill="contrast")
+        >>> settings.rays_in(50_000, frames=10)
+        4476
+    """
+
+    rays: int | None = 20_480
+    fill: str = "random"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.rays is None or self.rays >= 1, self, "rays", "must be at least 1")
+        require(self.fill in FILLS, self, "fill", f"must be one of {', '.join(FILLS)}")
+        soft = self.soft_replay and self.fill_policy.during_training
+        require(not soft, self, "soft_replay", f"not with fill '{self.fill}', which stores rays while they are learned")
+
+    @property
+    def fill_policy(self) -> Fill:
+        """The policy that `fill` names."""
+        return FILLS[self.fill]
 
     @property
     def needs_losses(self) -> bool:
-        """Whether each ray's loss must be known."""
-        return self.fill in ("topk", *STREAMING) or self.draw != "random"
+        """Whether each ray's loss must be kept beside it."""
+        return self.fill_policy.needs_losses or self.draw_policy.needs_losses
+
+    @property
+    def bytes_per_ray(self) -> int:
+        """Bytes of each ray that is kept, without its camera."""
+        return BYTES_PER_RAY + (BYTES_PER_LOSS if self.needs_losses else 0)
+
+    def rays_in(self, budget: int, frames: int) -> int:
+        """Count the most rays of so many frames that never exceed `budget` bytes, cameras included; 0 is none."""
+        each = self.bytes_per_ray
+        # At worst every ray is of another frame, until there are no more frames.
+        spread = min(budget // (each + BYTES_PER_CAMERA), frames)
+        return max(spread, (budget - frames * BYTES_PER_CAMERA) // each, 0)
+
+    def bytes_of_past(self, stream: Stream) -> int:
+        """Count the bytes that all rays of the past take, cameras included."""
+        frames, rays = self._offers([experience.train for experience in stream.past])
+        return rays * self.bytes_per_ray + frames * BYTES_PER_CAMERA
+
+    def within(self, budget: int, stream: Stream) -> Self | None:
+        """Return the settings of a memory that never exceeds `budget` bytes on a stream, cameras included.
+
+        Its capacity is no more than what the past offers.
+
+        Returns:
+            None where not even one ray fits.
+        """
+        frames, _ = self._offers([experience.train for experience in stream])
+        _, past = self._offers([experience.train for experience in stream.past])
+        rays = min(self.rays_in(budget, frames), past)
+        return replace(self, rays=rays) if rays > 0 else None
+
+    def _offers(self, views: Sequence[Views]) -> tuple[int, int]:
+        frames, rays = zip(*(self.fill_policy.offers(each) for each in views), strict=True)
+        return sum(frames), sum(rays)
 
 
 class RayMemory:
-    """A memory of rays: frame, pixel and 8-bit colour (11 bytes a ray), where they are needed losses (2 more), and
-    pose, intrinsics and image size once a frame.
-
-    All experiences get equal shares for each ray that they offered. The cost of a draw hardly grows with the capacity.
+    """A memory of rays: frame, pixel and 8-bit colour (11 bytes a ray), losses where they are needed (2 more), and
+    pose, intrinsics and image size once for each frame. The cost of a draw hardly grows with the capacity.
 
     Args:
         settings: what is kept, and what is drawn.
         generator: source of all randomness here; part of the saved state.
     """
 
-    def __init__(self, settings: MemorySettings, generator: torch.Generator) -> None:
+    def __init__(self, settings: RayMemorySettings, generator: torch.Generator) -> None:
         self.settings = settings
         self.generator = generator
-        self.offered = 0
-        self.fills = 0
+        self.cameras = Cameras()
+        self.losses = torch.empty(0, dtype=torch.bfloat16)
+        self.offered = 0  # rays so far
+        self.fills = 0  # experiences so far
+        self.clock = 0  # training steps so far
+        self.replaced = 0  # rays at the last change
         self._frames = torch.empty(0, dtype=torch.int32)
         self._pixels = torch.empty(0, dtype=torch.int32)
         self._colours = torch.empty(0, 3, dtype=torch.uint8)
-        self._losses = torch.empty(0, dtype=torch.bfloat16)
-        self.cameras = Frames()
-        self.clock = 0  # steps
-        # Of the experience that is learned, with the fills that work meanwhile: where each of its rays is kept, or -1.
+        # With policies that take rays during training: where each ray of the present experience is kept, or -1.
         self._places = torch.empty(0, dtype=torch.int32)
         self._first_frame = 0
-        self.replaced = 0  # rays at the last change
-        self._passes: Passes | None = None
+        self._sampler: EpochSampler | None = None
         self._centre: Tensor | None = None
 
     def __len__(self) -> int:
@@ -127,102 +159,86 @@ class RayMemory:
         return self.cameras.nbytes + sum(part.numel() * part.element_size() for part in self._arrays().values())
 
     @property
-    def frames(self) -> int:
-        """How many frames something is kept of."""
-        return len(self.cameras)
+    def sampler(self) -> EpochSampler:
+        """Draws all rays, epoch after epoch; the memory must not be empty."""
+        assert self._sampler is not None
+        return self._sampler
 
     @property
     def median_age(self) -> float:
-        """Median over rays of the steps since their frame came."""
+        """Median over rays of the training steps since their frame came."""
         return float(self.clock - self.cameras.born[self._frames.long()].median()) if len(self) else 0.0
 
-    def figures(self) -> dict[str, float]:
-        """Figures that are worth a curve, by name."""
+    def metrics(self) -> dict[str, float]:
+        """Return values that are worth a curve, by name."""
         return {
             "num_replacements": float(self.replaced),
             "median_age": self.median_age,
-            "frames_kept": float(self.frames),
+            "frames_kept": float(len(self.cameras)),
         }
 
-    def resize(self, capacity: int) -> None:
-        """Holds at most so many rays from the next fill on."""
-        self.settings = replace(self.settings, capacity=capacity)
+    def resize(self, rays: int) -> None:
+        """Hold at most so many rays from the next fill on."""
+        self.settings = replace(self.settings, rays=rays)
 
-    def fill(self, views: Views, recall: Recall | None = None) -> None:
-        """Offers all rays of these views, and makes room for those that are chosen.
+    def fill(self, views: Views, teacher: Teacher | None = None) -> None:
+        """Offer all rays of some views, and make room for those that are taken.
 
-        With the fills that work while an experience is learned this only ends the experience.
+        With policies that take rays during training this only ends the experience.
 
         Args:
             views: what was just learned.
-            recall: what the model makes of the views' pixels; may be left out where neither losses nor soft colours
-                are needed.
+            teacher: renders the views' pixels; may be left out where neither losses nor soft colours are needed.
         """
         self.fills += 1
-        if self.settings.fill in STREAMING:
+        policy = self.settings.fill_policy
+        if policy.during_training:
             self._places = torch.empty(0, dtype=torch.int32)
             self._frames = self.cameras.drop_unused(self._frames)
             self._begin_draws()
             return
+        candidates = policy.candidates(views, teacher or _no_teacher, self.generator)
+        taken = self._make_room(policy, candidates)
+        indices, output = candidates.indices[taken], None
+        if candidates.output is not None:
+            output = TeacherOutput(candidates.output.colours[taken], candidates.output.losses[taken])
+        elif self.settings.needs_losses or self.settings.soft_replay:
+            output = (teacher or _no_teacher)(indices)
+        colours = views.images.view(-1, 3)[indices]
+        if output is not None and self.settings.soft_replay:
+            colours = output.colours
         per_view = views.height * views.width
-        candidates = torch.arange(len(views) * per_view)
-        everything = None
-        if self.settings.fill in ("topk", "loss-grid"):
-            if self.settings.fill == "loss-grid":
-                candidates = candidates.view(len(views), per_view)[::GRID_FRAMES].flatten()
-            everything = _asked(recall)(candidates)
-            if self.settings.fill == "loss-grid":
-                size = (views.height, views.width)
-                drawn = draw_by_region(everything.losses.view(-1, *size), GRID_SIDE, GRID_RAYS, self.generator)
-                candidates = candidates[drawn]
-                everything = Recalled(everything.colours[drawn], everything.losses[drawn])
-        if self.settings.fill == "contrast":
-            scores = local_contrast(views.images).flatten()
-            scores += LEAST_CONTRAST * scores.mean() + 1e-6
-        else:
-            scores = None if everything is None else everything.losses
-        chosen = self._make_room(len(candidates), scores)
-        if everything is not None:
-            recalled = Recalled(everything.colours[chosen], everything.losses[chosen])
-        elif self.settings.needs_losses or self.settings.soft:
-            recalled = _asked(recall)(candidates[chosen])
-        else:
-            recalled = None
-        chosen = candidates[chosen]
-        colours = views.images.view(-1, 3)[chosen]
-        if recalled is not None and self.settings.soft:
-            colours = recalled.colours
-        frames = self.cameras.add(views, self.clock) + chosen // per_view
-        self._append(frames, chosen % per_view, colours, None if recalled is None else recalled.losses)
+        frames = self.cameras.add(views, self.clock) + indices // per_view
+        self._append(frames, indices % per_view, colours, None if output is None else output.losses)
         self._frames = self.cameras.drop_unused(self._frames)
         self._begin_draws()
 
     def open(self, views: Views) -> None:
-        """An experience begins; needed by fills that work while it is learned, the others do nothing."""
-        if self.settings.fill in STREAMING:
+        """Begin an experience; does nothing where rays are taken when it is over."""
+        if self.settings.fill_policy.during_training:
             self._first_frame = self.cameras.add(views, self.clock)
-            self._places = torch.full((len(views) * views.height * views.width,), -1, dtype=torch.int32)
+            self._places = torch.full((views.pixels,), -1, dtype=torch.int32)
 
     def offer(self, pixels: Pixels, losses: Tensor) -> None:
-        """Offers rays that were just trained on; with fills that work while an experience is learned.
+        """Offer rays that were just trained on; does nothing where rays are taken when an experience is over.
 
         Args:
             pixels: a batch whose first `new` pixels are of the views that were opened.
             losses: (B,) of the batch.
         """
-        if self.settings.fill not in STREAMING:
+        policy = self.settings.fill_policy
+        if not policy.during_training:
             return
         indices, first = torch.unique(pixels.indices[: pixels.new], return_inverse=True)
         of = torch.empty(len(indices), dtype=torch.int64).scatter_(0, first, torch.arange(len(first)))
         losses = losses[of]
         places = self._places[indices].long()
-        self._losses[places[places >= 0]] = losses[places >= 0].to(self._losses)
+        self.losses[places[places >= 0]] = losses[places >= 0].to(self.losses)
         indices, losses, of = indices[places < 0], losses[places < 0], of[places < 0]
-        sign = 1.0 if self.settings.fill == "highest" else -1.0
-        capacity = self.settings.capacity or len(self) + len(indices)
-        both = sign * torch.cat([self._losses, losses.to(self._losses)]).float()
+        capacity = self.settings.rays or len(self) + len(indices)
+        both = torch.cat([self.losses, losses.to(self.losses)]).float()
         if len(both) > capacity:
-            kept = both.topk(capacity).indices.sort().values
+            kept = policy.select(both, capacity)
             stay, come = kept[kept < len(self)], kept[kept >= len(self)] - len(self)
         else:
             stay, come = torch.arange(len(self)), torch.arange(len(indices))
@@ -231,26 +247,22 @@ class RayMemory:
             return
         if self.replaced:
             self._keep(stay)
+        width, height = self.cameras.sizes[-1].tolist()
+        per_view = width * height
         self._append(
-            self._first_frame + indices[come] // self._per_view,
-            indices[come] % self._per_view,
+            self._first_frame + indices[come] // per_view,
+            indices[come] % per_view,
             (pixels.colours[of[come]] * 255.0).round().byte(),
             losses[come],
         )
         mine = (self._frames >= self._first_frame).nonzero()[:, 0]
-        rays = (self._frames[mine].long() - self._first_frame) * self._per_view + self._pixels[mine]
+        rays = (self._frames[mine].long() - self._first_frame) * per_view + self._pixels[mine]
         self._places.fill_(-1)
         self._places[rays] = mine.to(torch.int32)
 
-    @property
-    def _per_view(self) -> int:
-        """Pixels of a frame of the experience that is learned."""
-        width, height = self.cameras.sizes[-1].tolist()
-        return width * height
-
     def draw(self, count: int) -> Pixels:
-        """`count` rays; the memory must not be empty. `Pixels.indices` are their places in the memory."""
-        chosen = self._choose_drawn(count)
+        """Draw `count` rays; the memory must not be empty. `Pixels.indices` are their places in the memory."""
+        chosen = self.settings.draw_policy.draw(self, count)
         return self.cameras.pixels(
             self._frames.index_select(0, chosen),
             self._pixels.index_select(0, chosen),
@@ -259,16 +271,24 @@ class RayMemory:
         )
 
     def set_losses(self, places: Tensor, losses: Tensor) -> None:
-        """Replaces the losses of the rays at these (B,) places, where losses are kept."""
+        """Replace the losses of the rays at these (B,) places, where losses are kept."""
         if self.settings.needs_losses:
-            self._losses[places] = losses.to(self._losses)
+            self.losses[places] = losses.to(self.losses)
+
+    def weights(self) -> Tensor:
+        """Compute the weights (N,) of weighted draws, up to a factor."""
+        if self._centre is None:
+            return self.losses
+        centre = self.settings.centre_weight / float(self._centre.sum())
+        other = (1.0 - self.settings.centre_weight) / max(float(self.losses.sum(dtype=torch.float32)), 1e-30)
+        return centre * self._centre + other * self.losses
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to go on exactly."""
         return {
             **self._arrays(),
             **self.cameras.state_dict(),
-            "losses": self._losses.clone(),  # the others are replaced, never changed
+            "losses": self.losses.clone(),  # the others are replaced, never changed
             "places": self._places.clone(),
             "first_frame": self._first_frame,
             "clock": self.clock,
@@ -276,81 +296,38 @@ class RayMemory:
             "offered": self.offered,
             "fills": self.fills,
             "generator": self.generator.get_state(),
-            "passes": None if self._passes is None else self._passes.state_dict(),
+            "sampler": None if self._sampler is None else self._sampler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
-        for name in self._arrays():
-            setattr(self, f"_{name}", state[name])
+        """Restore what `state_dict` returned."""
+        self._frames, self._pixels, self._colours = state["frames"], state["pixels"], state["colours"]
+        self.losses = state["losses"].clone()  # changed in place; the others are replaced
         self.cameras.load_state_dict(state)
-        self._losses = self._losses.clone()  # changed in place; the others are replaced
         self._places, self._first_frame = state["places"].clone(), state["first_frame"]
         self.clock, self.replaced = state["clock"], state["replaced"]
         self.offered, self.fills = state["offered"], state["fills"]
-        if state["passes"] is not None:
-            self._passes = Passes(len(self), self.generator)
-            self._passes.load_state_dict(state["passes"])
+        if state["sampler"] is not None:
+            self._sampler = EpochSampler(len(self), self.generator)
+            self._sampler.load_state_dict(state["sampler"])
         self._centre = self._centre_weights()
         self.generator.set_state(state["generator"])
 
     def _arrays(self) -> dict[str, Tensor]:
-        return {
-            "frames": self._frames,
-            "pixels": self._pixels,
-            "colours": self._colours,
-            "losses": self._losses,
-        }
+        return {"frames": self._frames, "pixels": self._pixels, "colours": self._colours, "losses": self.losses}
 
-    def _make_room(self, total: int, scores: Tensor | None) -> Tensor:
-        """Lets go what has to go for `total` candidates with these scores; which of those are kept."""
-        capacity, offered = self.settings.capacity, self.offered
+    def _make_room(self, policy: Fill, candidates: Candidates) -> Tensor:
+        """Drop what has to go for the candidates; return the positions of those that are taken."""
+        capacity, before, total = self.settings.rays, self.offered, len(candidates)
         self.offered += total
         self.replaced = 0
         if capacity is None or self.offered <= capacity:
             return torch.arange(total)
-        if self.settings.fill == "reservoir":
-            arriving = draw_arriving(total, offered, capacity, self.generator)
-        else:
-            arriving = min(round(capacity * total / self.offered), total)
+        arriving = policy.count_arriving(total, before, capacity, self.generator)
         staying = min(capacity - arriving, len(self))
         self.replaced = len(self) - staying
-        self._keep(self._choose(len(self), staying, self._losses))
-        if self.settings.fill == "contrast":
-            assert scores is not None
-            return draw_by_weight(scores, arriving, self.generator)
-        return self._choose(total, arriving, scores)
-
-    def _choose(self, total: int, count: int, losses: Tensor | None) -> Tensor:
-        """Which (count,) of `total` rays are kept."""
-        if self.settings.fill in ("random", "contrast", "reservoir", "loss-grid"):
-            return torch.randperm(total, generator=self.generator)[:count]
-        if self.settings.fill == "uniform":
-            return torch.arange(count) * total // max(count, 1)
-        assert losses is not None
-        return losses.float().topk(count).indices
-
-    def _choose_drawn(self, count: int) -> Tensor:
-        """The places (count,) of the rays to draw."""
-        if self.settings.draw == "random":
-            assert self._passes is not None
-            return self._passes.next(count)
-        whole, rest = divmod(count, len(self))
-        if self.settings.draw == "topk":
-            drawn = self._losses.topk(rest).indices
-        else:
-            exploring = int(rest * self.settings.exploration)
-            drawn = draw_by_weight(self._weights(), rest - exploring, self.generator)
-            drawn = torch.cat([drawn, draw_from_the_rest(len(self), drawn, exploring, self.generator)])
-        return torch.cat([torch.arange(len(self)).repeat(whole), drawn]) if whole else drawn
-
-    def _weights(self) -> Tensor:
-        """(N,) weights of weighted draws, up to a factor."""
-        if self._centre is None:
-            return self._losses
-        share = self.settings.centre_weight / float(self._centre.sum())
-        other = (1.0 - self.settings.centre_weight) / max(float(self._losses.sum(dtype=torch.float32)), 1e-30)
-        return share * self._centre + other * self._losses
+        self._keep(policy.stay(len(self), staying, self.losses, self.generator))
+        return policy.take(candidates, arriving, self.generator)
 
     def _centre_weights(self) -> Tensor | None:
         if not self.settings.centre_weight:
@@ -366,20 +343,19 @@ class RayMemory:
         self._colours = torch.cat([self._colours, colours])
         if self.settings.needs_losses:
             assert losses is not None
-            self._losses = torch.cat([self._losses, losses.to(torch.bfloat16)])
+            self.losses = torch.cat([self.losses, losses.to(torch.bfloat16)])
         self._begin_draws()
 
     def _begin_draws(self) -> None:
-        self._passes = Passes(len(self), self.generator) if len(self) else None
+        self._sampler = EpochSampler(len(self), self.generator) if len(self) else None
         self._centre = self._centre_weights()
 
     def _keep(self, chosen: Tensor) -> None:
         self._frames, self._pixels, self._colours = self._frames[chosen], self._pixels[chosen], self._colours[chosen]
         if self.settings.needs_losses:
-            self._losses = self._losses[chosen]
+            self.losses = self.losses[chosen]
 
 
-def _asked(recall: Recall | None) -> Recall:
-    if recall is None:
-        raise ValueError("a memory with losses or soft colours needs to know what the model makes of the pixels")
-    return recall
+def _no_teacher(indices: Tensor) -> TeacherOutput:
+    del indices
+    raise ValueError("a memory with losses or soft colours needs a teacher that renders the pixels")

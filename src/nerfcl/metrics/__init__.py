@@ -1,0 +1,1 @@
+"""PSNR, SSIM and contrast of images; average, backward transfer and forgetting of a matrix R."""

@@ -1,7 +1,7 @@
-"""The matrix R[i, j] (PSNR on experience j's test views at the i-th scoring) in one figure each.
+"""Summaries of the matrix R[i, j]: the PSNR on experience j's test views at the i-th test.
 
-Scorings need not follow every experience: `scored[i]` experiences were over at the i-th; by default i + 1. NaN stands
-for experiences without a test view; they are left out. All figures are in dB.
+A test need not follow every experience: `tested[i]` experiences had been learned at the i-th, i + 1 by default. NaN
+stands for an experience without test views and is left out. All values are in dB.
 """
 
 from __future__ import annotations
@@ -13,30 +13,52 @@ Matrix = Sequence[Sequence[float]]
 
 
 def average(R: Matrix) -> float:
-    """Mean over experiences j of R[T, j] at the last scoring T."""
+    """Compute the mean over experiences j of R[T, j] at the last test T."""
     return _mean([value for value in R[-1] if not math.isnan(value)])
 
 
-def backward_transfer(R: Matrix, scored: Sequence[int] | None = None) -> float:
-    """Mean over j < T of R[T, j] - R[j, j] (Lopez-Paz & Ranzato 2017); negative where the past got worse.
+def backward_transfer(R: Matrix, tested: Sequence[int] | None = None) -> float:
+    """Compute the mean over j < T of R[T, j] - R[j, j] (Lopez-Paz & Ranzato 2017); negative where the past got worse.
 
-    R[j, j] is at the first scoring after experience j was learned. 0.0 where nothing is past.
+    R[j, j] is taken at the first test after experience j was learned.
+
+    Args:
+        R: a row for each test.
+        tested: how many experiences had been learned at each test.
+
+    Returns:
+        dB; 0.0 where nothing is past.
+
+    Example:
+        >>> round(backward_transfer([[30.0, 12.0], [26.5, 31.0]]), 2)
+        -3.5
     """
-    return _mean([R[-1][j] - R[first][j] for first, j in _past(R, scored)])
+    return _mean([R[-1][j] - R[first][j] for first, j in _past(R, tested)])
 
 
-def forgetting(R: Matrix, scored: Sequence[int] | None = None) -> float:
-    """Mean over j < T of max_{l < T} R[l, j] - R[T, j] (Chaudhry et al. 2018), not clamped: gains are negative.
+def forgetting(R: Matrix, tested: Sequence[int] | None = None) -> float:
+    """Compute the mean over j < T of max_{l < T} R[l, j] - R[T, j] (Chaudhry et al. 2018).
 
-    0.0 where nothing is past.
+    It is not clamped: gains are negative.
+
+    Args:
+        R: a row for each test.
+        tested: how many experiences had been learned at each test.
+
+    Returns:
+        dB; 0.0 where nothing is past.
+
+    Example:
+        >>> round(forgetting([[30.0, 12.0], [26.5, 31.0]]), 2)
+        3.5
     """
-    return _mean([max(row[j] for row in R[:-1]) - R[-1][j] for _, j in _past(R, scored)])
+    return _mean([max(row[j] for row in R[:-1]) - R[-1][j] for _, j in _past(R, tested)])
 
 
-def _past(R: Matrix, scored: Sequence[int] | None) -> list[tuple[int, int]]:
-    """For every experience that was learned before the last scoring: the first scoring after it, and the experience."""
-    over = list(range(1, len(R) + 1)) if scored is None else list(scored)
-    firsts = [(next((i for i, count in enumerate(over) if count > j), len(R)), j) for j in range(len(R[0]))]
+def _past(R: Matrix, tested: Sequence[int] | None) -> list[tuple[int, int]]:
+    """List, for every experience learned before the last test, the first test after it and the experience."""
+    learned = list(range(1, len(R) + 1)) if tested is None else list(tested)
+    firsts = [(next((i for i, count in enumerate(learned) if count > j), len(R)), j) for j in range(len(R[0]))]
     return [(first, j) for first, j in firsts if first < len(R) - 1 and not math.isnan(R[-1][j])]
 
 

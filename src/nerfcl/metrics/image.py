@@ -1,4 +1,4 @@
-"""Image quality and contrast, per image. Pure functions on what would be saved: 8-bit colours."""
+"""Image quality and contrast, one image at a time: pure functions of 8-bit colours, as a PNG would hold them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ _BEST_PSNR = 100.0
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Colours in [0, 1], clipped and rounded to the 256 levels of a PNG."""
+    """Clip colours to [0, 1] and round them to the 256 levels of a PNG."""
     return (image.clamp(0.0, 1.0) * 255.0).round().byte()
 
 
 def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 images of the same shape: 20 log10(255) - 10 log10(MSE).
+    """Compute the peak signal-to-noise ratio, 20 log10(255) - 10 log10(MSE), in dB.
 
-    Higher is better; capped at 100 dB, so that a mean over views stays finite where two images are equal.
+    Higher is better. It is capped at 100 dB, so that a mean over views stays finite where two images are equal.
+
+    Args:
+        prediction: uint8 image.
+        truth: uint8 image of the same shape.
     """
     error = float(np.mean((prediction.astype(np.float64) - truth.astype(np.float64)) ** 2))
     return min(_BEST_PSNR, 20.0 * math.log10(255.0) - 10.0 * math.log10(max(error, 1e-9)))
 
 
 def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity (Wang et al. 2004) of two uint8 images (H, W, 3), mean over channels; higher is better.
+    """Compute the structural similarity (Wang et al. 2004), a mean over channels; higher is better, 1 is equal.
 
-    Gaussian weights of standard deviation 1.5, as in the paper; images must be at least 11 pixels wide and high.
+    The window is a Gaussian with a standard deviation of 1.5 pixels, as in the paper.
+
+    Args:
+        prediction: (H, W, 3) uint8, at least 11 pixels wide and high.
+        truth: the same shape.
     """
     from skimage.metrics import structural_similarity
 
@@ -47,13 +55,13 @@ def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def local_contrast(images: Tensor) -> Tensor:
-    """Root mean square contrast of every pixel's 3x3 neighbourhood (Peli 1990), the edge's pixels repeated outwards.
+    """Compute the root mean square contrast of every pixel's 3x3 neighbourhood (Peli 1990); edges are replicated.
 
     Args:
         images: (N, H, W, 3) uint8.
 
     Returns:
-        (N, H, W) float32 in [0, 0.5]: the deviation of the colours in [0, 1], as a root mean square over channels.
+        (N, H, W) float32 in [0, 0.5]: the standard deviation of colours in [0, 1], a root mean square over channels.
     """
     return torch.stack([_contrast(image) for image in images])  # one by one: the sums take many times an image's bytes
 

@@ -1,0 +1,1 @@
+"""The learner that frames are pushed into."""

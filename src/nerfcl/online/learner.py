@@ -4,96 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nerfcl.config.experiment import Experiment
+from nerfcl.config.migration import experiment_of
+from nerfcl.config.streams import PushedStream, WatchedStream
 from nerfcl.errors import NerfclError
-from nerfcl.models.rendering.model import Rendering, render_image
-from nerfcl.models.settings import GridModel, ModelSettings
-from nerfcl.online.turns import Turns
+from nerfcl.models.fields.field import FieldSettings
+from nerfcl.models.fields.hash_grid import HashGridSettings
+from nerfcl.models.rendering.model import Model, Rendering, render_image
+from nerfcl.models.rendering.occupancy import OccupancyModelSettings
+from nerfcl.online.settings import Observed, OnlineSettings
+from nerfcl.online.step_lock import StepLock
 from nerfcl.scenes.cameras import Camera
-from nerfcl.scenes.frame import posed_frame, views_of
+from nerfcl.scenes.frame import posed_frame, unnamed_views
 from nerfcl.scenes.scene import Box, Views
-from nerfcl.strategies import strategy_class, strategy_name
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams.tasks import Experience
+from nerfcl.streams.stream import Experience
+from nerfcl.training.callbacks import Callback, StepReport
 from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
-from nerfcl.training.learner import Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import learn_experience
-from nerfcl.training.optimisation import OptimisationSettings
 
-WHEN_FULL = ("block", "drop-oldest")
-
-
-@dataclass(frozen=True)
-class OnlineSettings:
-    """How frames are taken in.
-
-    Attributes:
-        chunk_frames: frames that are learned together; gone afterwards, but for what the strategy keeps.
-        steps_per_chunk: training steps for each chunk.
-        rays: new rays a step.
-        learning_rate: of every step but the first ones; it does not fall, since the stream has no end.
-        average: share of the past in the running mean of the parameters that views are rendered with, at each step.
-        queue_frames: frames that may wait to be learned.
-        when_full: what `observe` does when so many wait: "block" until there is room, or "drop-oldest" of them.
-    """
-
-    chunk_frames: int = 2
-    steps_per_chunk: int = 32
-    rays: int = 1024
-    learning_rate: float = 2e-2
-    average: float = 0.98
-    queue_frames: int = 64
-    when_full: str = "block"
-
-    def __post_init__(self) -> None:
-        for name in ("chunk_frames", "steps_per_chunk", "rays"):
-            if getattr(self, name) < 1:
-                raise NerfclError(f"{name}={getattr(self, name)}: must be at least 1")
-        if self.queue_frames < self.chunk_frames:
-            raise NerfclError(
-                f"queue_frames={self.queue_frames}: must be at least chunk_frames={self.chunk_frames}, or no chunk "
-                "could ever be learned"
-            )
-        if self.when_full not in WHEN_FULL:
-            raise NerfclError(f"when_full={self.when_full}: must be {' or '.join(WHEN_FULL)}")
-
-    @property
-    def training(self) -> TrainingSettings:
-        """The same for the training loop."""
-        optimisation = OptimisationSettings(learning_rate=self.learning_rate, schedule="constant", average=self.average)
-        return TrainingSettings(steps=self.steps_per_chunk, rays=self.rays, optimisation=optimisation)
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What became of the frames so far.
-
-    Attributes:
-        seen: frames taken in, those that were dropped included.
-        waiting: frames that are not learned yet.
-        dropped: frames that were never learned, since the queue was full.
-        kept: frames of which something is in memory.
-        steps: training steps.
-        memory_bytes: what is kept of the past.
-        full: whether the queue had no room for this frame, so that it had to wait or an older one to go.
-    """
-
-    seen: int
-    waiting: int
-    dropped: int
-    kept: int
-    steps: int
-    memory_bytes: int
-    full: bool = False
+_CLOSED = "this learner was closed; make a new one, or load what it saved"
 
 
 class OnlineLearner:
@@ -104,33 +45,55 @@ class OnlineLearner:
     Args:
         model: settings of what is learned; see `around` for a simple way.
         strategy: how the past is used; one that works without boundaries.
-        settings: how frames are taken in.
+        settings: how frames are taken in and learned.
         seed: of everything random.
         device: where to compute.
         autosave: a file that is written after every chunk, as by `save`.
+        experiment: a whole description, which takes the place of strategy, settings and seed.
 
     Raises:
         NerfclError: the strategy needs boundaries.
+
+    Example:
+        >>> import nerfcl
+        >>> views = nerfcl.load_scene("builtin", size=(16, 16)).train
+        >>> settings = nerfcl.OnlineSettings(steps_per_chunk=2, rays=64)
+        >>> with OnlineLearner.around((0.0, 0.0, 0.0), 2.9, 16, settings=settings) as learner:
+        ...     for image, pose, intrinsics in zip(views.images[:4], views.poses, views.intrinsics):
+        ...         observed = learner.observe(image, pose, intrinsics)
+        ...     finished = learner.finish()
+        ...     picture = learner.render(views.camera(0))
+        >>> finished.seen, finished.steps, tuple(picture.rgb.shape)
+        (4, 4, (16, 16, 3))
     """
 
     def __init__(
         self,
-        model: ModelSettings,
+        model: OccupancyModelSettings,
         strategy: Strategy | None = None,
         settings: OnlineSettings | None = None,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
         autosave: Path | None = None,
+        experiment: Experiment | None = None,
     ) -> None:
-        self.autosave = autosave
-        self.settings = settings or OnlineSettings()
-        self.model_settings = model
-        strategy = strategy or Replay()
+        settings = settings or OnlineSettings()
+        self.experiment = experiment or Experiment(
+            scene=None,
+            stream=settings.stream,
+            field=model.field,
+            training=settings.training,
+            strategy=strategy or Replay(),
+            seed=seed,
+            device=torch.device(device).type,
+        )
+        self.model_settings, self.autosave = model, autosave
+        strategy, seed = self.experiment.strategy, self.experiment.seed
         if strategy.needs_boundaries:
             raise NerfclError(f"strategy {type(strategy).__name__} needs to be told where tasks end; a stream does not")
+        self._queue = _queue_of(self.experiment)
         self._learner = new_learner(strategy, lambda: model.build(seed, device), seed)
-        self._training = self.settings.training
         self._waiting: deque[Views] = deque()
         self._chunk: Views | None = None  # in flight
         self._seen = self._dropped = 0
@@ -140,34 +103,38 @@ class OnlineLearner:
         self._finishing = self._closing = False
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._door = Turns()
+        self._lock = StepLock()
 
-    @staticmethod
+    @classmethod
     def around(
+        cls,
         center: tuple[float, float, float],
         side: float,
         image_width: int,
         strategy: Strategy | None = None,
         settings: OnlineSettings | None = None,
         *,
+        field: FieldSettings | None = None,
         background: tuple[float, float, float] = (1.0, 1.0, 1.0),
         seed: int = 0,
         device: torch.device | str = "cpu",
-    ) -> OnlineLearner:
-        """A learner of a grid field in a cube of the world.
+    ) -> Self:
+        """Make a learner of a cube of the world.
 
         Args:
-            center: middle of the cube, world units.
+            center: of the cube, world units.
             side: its edge, world units.
-            image_width: of the frames that will come, pixels; decides how fine the grid is.
+            image_width: of the frames that will come, pixels; decides how fine a grid is.
             strategy, settings, seed, device: as of the class.
+            field: what is learned; None is a hash grid.
             background: colour behind the cube, sRGB in [0, 1].
         """
-        model = GridModel.for_box(Box.around(center, side), image_width, background)
-        return OnlineLearner(model, strategy, settings, seed=seed, device=device)
+        box = Box.around(center, side)
+        model = OccupancyModelSettings.in_box(field or HashGridSettings(), box, image_width, background)
+        return cls(model, strategy, settings, seed=seed, device=device)
 
     def observe(self, image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any) -> Observed:
-        """Takes in a frame and returns at once, unless the queue is full and set to block.
+        """Take in a frame and return at once, unless the queue is full and set to block.
 
         Args:
             image: (H, W, 3) uint8 sRGB; all frames have one size.
@@ -191,14 +158,14 @@ class OnlineLearner:
                 )
             self._refuse_if_closed()
             self._size = size
-            full = len(self._waiting) >= self.settings.queue_frames
+            full = len(self._waiting) >= self._queue.queue_frames
             self._start()
-            if full and self.settings.when_full == "drop-oldest":
+            if full and self._queue.when_full == "drop-oldest":
                 self._waiting.popleft()
                 self._dropped += 1
             elif full:
                 self._changed.wait_for(
-                    lambda: len(self._waiting) < self.settings.queue_frames or self._error or self._closing
+                    lambda: len(self._waiting) < self._queue.queue_frames or self._error or self._closing
                 )
                 self._raise_error()
                 self._refuse_if_closed()
@@ -208,18 +175,24 @@ class OnlineLearner:
             return replace(self._observed(), full=full)
 
     def status(self) -> Observed:
-        """What became of the frames so far."""
+        """Return what became of the frames so far."""
         with self._changed:
             self._raise_error()
             return self._observed()
 
     def render(self, camera: Camera, *, rays_per_pixel: int = 1) -> Rendering:
-        """Renders a view between two training steps; see `render_image`."""
-        with self._door.visit():
-            return render_image(self._learner.shown, camera, rays_per_pixel=rays_per_pixel)
+        """Render a view between two training steps; see `render_image`."""
+        with self._lock.read():
+            return render_image(self._learner.evaluated_model, camera, rays_per_pixel=rays_per_pixel)
+
+    @property
+    def evaluated_model(self) -> Model:
+        """The model that views are rendered with, between two training steps; a copy where parameters are averaged."""
+        with self._lock.read():
+            return self._learner.evaluated_model
 
     def finish(self) -> Observed:
-        """Waits until all frames are learned, the last ones even where they are no whole chunk."""
+        """Wait until all frames are learned, the last ones even where they are no whole chunk."""
         with self._changed:
             self._raise_error()
             self._finishing = True
@@ -233,7 +206,7 @@ class OnlineLearner:
             return self._observed()
 
     def close(self) -> None:
-        """Ends the thread after the present step; what waits is not learned."""
+        """End the thread after the present step; what waits is not learned."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -241,18 +214,18 @@ class OnlineLearner:
             self._thread.join()
 
     def save(self, path: str | Path) -> None:
-        """Writes everything that is needed to go on exactly, frames that wait included.
+        """Write everything that is needed to go on exactly, frames that wait included.
 
         Raises:
             NerfclError: the file cannot be written.
         """
-        with self._door.visit(), self._changed:
+        with self._lock.read(), self._changed:
             self._raise_error()
             self._write(Path(path))
 
-    @staticmethod
-    def load(path: str | Path, strategy: Strategy | None = None, device: torch.device | str = "cpu") -> OnlineLearner:
-        """A learner that goes on where the saved one stood.
+    @classmethod
+    def load(cls, path: str | Path, strategy: Strategy | None = None, device: torch.device | str = "cpu") -> Self:
+        """Make a learner that goes on where the saved one stood.
 
         Args:
             path: what `save` wrote.
@@ -263,33 +236,19 @@ class OnlineLearner:
             NerfclError: there is no such file, or it is damaged or something else.
         """
         checkpoint = load_checkpoint(Path(path))
-        stream = checkpoint.run.get("stream")
-        if stream is None:
+        model = checkpoint.model_settings
+        if "frames" not in checkpoint.extra or not isinstance(model, OccupancyModelSettings):
             raise NerfclError(f"{path}: is the checkpoint of a run, not of an OnlineLearner; use `nerfcl run` to go on")
-        if strategy is None:
-            if stream["strategy"] is None:
-                raise NerfclError(f"{path}: was saved with a strategy of your own; give it to `load` again")
-            strategy = strategy_class(stream["strategy"])(**stream["knobs"])
-        loaded = OnlineLearner(
-            checkpoint.model_settings,
-            strategy,
-            OnlineSettings(**stream["settings"]),
-            seed=stream["seed"],
-            device=device,
-        )
-        resume(loaded._learner, checkpoint, loaded._training.optimisation)
-        frames = [views_of(*parts) for parts in stream["frames"]]
-        if stream["in_flight"]:
-            loaded._chunk = frames.pop(0)
-        loaded._waiting.extend(frames)
-        loaded._seen, loaded._dropped = stream["seen"], stream["dropped"]
-        loaded._kept = loaded._frames_kept()
-        loaded._size = None if stream["size"] is None else tuple(stream["size"])
-        if frames or loaded._chunk is not None:
-            loaded._start()
+        try:
+            experiment = experiment_of(checkpoint, strategy)
+        except NerfclError as error:
+            raise NerfclError(f"{path}: ", *error.args) from None
+        loaded = cls(model, device=device, experiment=experiment)
+        resume(loaded._learner, checkpoint, experiment.training.optimiser)
+        loaded._restore_frames(checkpoint.extra)
         return loaded
 
-    def __enter__(self) -> OnlineLearner:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -301,24 +260,28 @@ class OnlineLearner:
 
     def _write(self, path: Path) -> None:
         frames = [*([] if self._chunk is None else [self._chunk]), *self._waiting]
-        strategy = self._learner.strategy
-        name = strategy_name(strategy)
-        knobs = {f.name: getattr(strategy, f.name) for f in fields(strategy) if f.init}
-        stream = {
-            "settings": asdict(self.settings),
-            "strategy": name,
-            "knobs": {} if name is None else knobs,
-            "seed": self._learner.seed,
+        extra = {
             "in_flight": self._chunk is not None,
             "frames": [[frame.images, frame.poses, frame.intrinsics] for frame in frames],
             "seen": self._seen,
             "dropped": self._dropped,
             "size": self._size,
         }
-        save_checkpoint(path, self._learner, {"stream": stream}, self.model_settings)
+        save_checkpoint(path, self._learner, self.experiment.to_plain(), self.model_settings, extra=extra)
+
+    def _restore_frames(self, extra: dict[str, Any]) -> None:
+        frames = [unnamed_views(*parts) for parts in extra["frames"]]
+        if extra["in_flight"]:
+            self._chunk = frames.pop(0)
+        self._waiting.extend(frames)
+        self._seen, self._dropped = extra["seen"], extra["dropped"]
+        self._kept = self._frames_kept()
+        self._size = None if extra["size"] is None else tuple(extra["size"])
+        if frames or self._chunk is not None:
+            self._start()
 
     def _frames_kept(self) -> int:
-        return int(self._learner.strategy.figures(self._learner.state).get("frames_kept", 0))
+        return int(self._learner.strategy.metrics(self._learner.state).get("frames_kept", 0))
 
     def _observed(self) -> Observed:
         waiting = len(self._waiting) + (0 if self._chunk is None else len(self._chunk))
@@ -331,7 +294,7 @@ class OnlineLearner:
 
     def _refuse_if_closed(self) -> None:
         if self._finishing or self._closing:
-            raise NerfclError("this learner was closed; make a new one, or load what it saved")
+            raise NerfclError(_CLOSED)
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -339,36 +302,37 @@ class OnlineLearner:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="nerfcl online learner", daemon=True)
+            self._thread = threading.Thread(target=self._learn, name="nerfcl online learner", daemon=True)
             self._thread.start()
 
-    def _work(self) -> None:
+    def _learn(self) -> None:
+        """Learn chunk after chunk; what the thread does."""
         try:
             while self._take_chunk():
                 assert self._chunk is not None
                 name = f"chunk {self._learner.done + 1}"
                 empty = self._chunk.select([])
                 experience = Experience(name, self._chunk, empty, empty, announced=False)
-                with self._door.work():
-                    learn_experience(self._learner, experience, self._training, [self])
+                with self._lock.train():
+                    callbacks = [_BetweenSteps(self)]
+                    if not learn_experience(self._learner, experience, self.experiment.training, callbacks):
+                        return
                     with self._changed:
                         self._kept = self._frames_kept()
                         self._chunk = None
                         if self.autosave is not None:
                             self._write(self.autosave)
                         self._changed.notify_all()
-        except _Closed:
-            pass
         except BaseException as error:
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
     def _take_chunk(self) -> bool:
-        """Waits for a chunk of frames; False if the learner was closed instead."""
+        """Wait for a chunk of frames; False if the learner was closed instead."""
 
         def ready() -> bool:
-            enough = len(self._waiting) >= self.settings.chunk_frames or (self._finishing and bool(self._waiting))
+            enough = len(self._waiting) >= self._queue.chunk_frames or (self._finishing and bool(self._waiting))
             return self._closing or self._chunk is not None or enough
 
         with self._changed:
@@ -376,24 +340,29 @@ class OnlineLearner:
             if self._closing:
                 return False
             if self._chunk is None:
-                count = min(self.settings.chunk_frames, len(self._waiting))
+                count = min(self._queue.chunk_frames, len(self._waiting))
                 self._chunk = Views.concatenate([self._waiting.popleft() for _ in range(count)])
                 self._changed.notify_all()
             return True
 
-    def stepped(self, report: StepReport) -> None:
-        """Between two training steps: lets others look at the model, or ends."""
-        del report
-        if self._closing:
-            raise _Closed
-        self._door.let_others_in()
 
-    def looked(self, history: Any) -> None:
-        """Nothing is looked at here."""
+class _BetweenSteps(Callback):
+    """Lets others use the model between two training steps, and stops the training when the learner is closed."""
 
-    def finished(self, learner: Learner) -> None:
-        """After a chunk."""
+    def __init__(self, learner: OnlineLearner) -> None:
+        self._online = learner
+
+    def on_step(self, learner: Learner, report: StepReport) -> bool:
+        del learner, report
+        if self._online._closing:
+            return True
+        self._online._lock.between_steps()
+        return False
 
 
-class _Closed(Exception):
-    """The learner was told to end."""
+def _queue_of(experiment: Experiment) -> PushedStream:
+    if isinstance(experiment.stream, WatchedStream):
+        return experiment.stream.queue
+    if not isinstance(experiment.stream, PushedStream):
+        raise NerfclError("an OnlineLearner takes frames that are pushed; use `nerfcl.learn` for a scene's")
+    return experiment.stream

@@ -9,7 +9,7 @@ import torch
 
 
 def machine(device: torch.device, jobs: int = 1) -> str:
-    """The processor's name, where the system tells it, the number of threads, the GPU where one computes.
+    """Name the processor, where the system tells it, the number of threads, and the GPU where one computes.
 
     Args:
         device: what computes.
@@ -21,7 +21,7 @@ def machine(device: torch.device, jobs: int = 1) -> str:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it, and the number of threads."""
+    """Name the processor, where the system tells it, and the number of threads."""
     try:
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         name = names[0].split(":", 1)[1].strip()

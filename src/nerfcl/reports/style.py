@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, labels that keep apart. Without pyplot, so that nothing global changes."""
+"""What all pictures share: colours, sizes, labels that keep apart. Without pyplot, so that nothing global changes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nerfcl.files import written_aside
+from nerfcl.reports.text import decibels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +29,17 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
 def colour_of(index: int) -> str:
-    """Colour of the line or bar number `index`; repeats after seven."""
+    """Return the colour of line or bar number `index`; repeats after seven."""
     return COLOURS[index % len(COLOURS)]
 
 
 def dashes_of(index: int):
-    """Line style number `index`: solid for the first seven lines, then dashed, then dotted."""
+    """Return line style number `index`: solid for the first seven lines, then dashed, then dotted."""
     return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
 def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
-    """An empty white figure, in inches, drawn by Agg."""
+    """Make an empty white figure, in inches, drawn by Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -48,18 +49,18 @@ def new_figure(width: float, height: float, layout: str = "constrained") -> Figu
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes the figure as PNG, whole or not at all."""
+    """Write a figure as a PNG, whole or not at all."""
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
 def set_title(figure: Figure, title: str) -> None:
-    """A title over the whole figure, at its left."""
+    """Put a title over the whole figure, at its left."""
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold", color=INK)
 
 
 def clean(axes: Axes, *, grid: str = "y") -> None:
-    """Takes away the box and the ticks, leaves a faint grid."""
+    """Remove the box and the ticks, and leave a faint grid."""
     for side in ("top", "right", "left" if grid == "y" else "bottom"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -70,7 +71,7 @@ def clean(axes: Axes, *, grid: str = "y") -> None:
 
 
 def kept_apart(wishes: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near `wishes`, in the same order, `gap` from each other: where labels do not overlap.
+    """Find positions near `wishes`, in the same order, `gap` from each other: where labels do not overlap.
 
     They stay between `low` and `high` as far as there is room; the topmost never exceeds `high`.
     """
@@ -96,12 +97,12 @@ def kept_apart(wishes: Sequence[float], gap: float, low: float, high: float) -> 
 def heat_map(
     axes: Axes, values: Sequence[Sequence[float]], digits: int, size: float, span: tuple[float, float]
 ) -> AxesImage:
-    """Draws rows of figures as coloured cells with the figures in them; colours are spread over `span`."""
+    """Draw rows of values as coloured cells with the values in them; colours are spread over `span`."""
     low, high = span
     heat = axes.imshow(np.asarray(values, dtype=float), cmap=MAP, vmin=low, vmax=high, aspect="auto")
     for i, row in enumerate(values):
         for j, value in enumerate(row):
-            # Viridis gets lighter all the way; beyond this share dark letters contrast more.
+            # Viridis gets lighter all the way; beyond this fraction dark letters contrast more.
             ink = INK if value > low + 0.6 * (high - low) else "white"
             axes.text(j, i, decibels(value, digits), ha="center", va="center", color=ink, fontsize=size)
     rows, columns = len(values), len(values[0])
@@ -116,7 +117,7 @@ def heat_map(
 
 
 def label_ends(axes: Axes, labels: Sequence[str], ends: Sequence[float], right: float, size: float = 9.5) -> None:
-    """Writes each line's label beside its last point, right of the axes.
+    """Write each line's label beside its last point, right of the axes.
 
     Args:
         axes: where the lines are; its limits must be set.
@@ -153,20 +154,8 @@ def label_ends(axes: Axes, labels: Sequence[str], ends: Sequence[float], right: 
         )
 
 
-def decibels(value: float, digits: int = 2) -> str:
-    """A PSNR as text, without its unit; a dash where there is none."""
-    return "∞" if value == math.inf else "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float) -> str:
-    """A difference in dB as text, without its unit; a dash where there is none."""
-    if math.isnan(value):
-        return "–"
-    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
-
-
 def finite_range(values: Iterable[float]) -> tuple[float, float]:
-    """Smallest and largest finite value; (0, 1) where there is none, and never of width 0."""
+    """Find the smallest and the largest finite value; (0, 1) where there is none, and never of width 0."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 0.0, 1.0

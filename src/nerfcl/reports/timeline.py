@@ -1,20 +1,20 @@
-"""Where in a stream the looks of a run were taken."""
+"""Where in a stream the evaluations of a run were made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 Curve = Sequence[tuple[float, Sequence[float]]]
-"""Looks: (tasks so far as a fraction, mean validation PSNR (dB) of every task)."""
+"""Evaluations while training: (tasks so far with a fraction, mean validation PSNR (dB) of every task)."""
 
 
 def task_indices(xs: Sequence[float]) -> list[int]:
-    """The task that each look belongs to. A look at a switch ends the old task; a second one there begins the new."""
+    """Find the task that each evaluation belongs to: one at a switch ends the old task, a second begins the new."""
     return [int(x) if x % 1.0 or x == 0.0 or (k and xs[k - 1] == x) else int(x) - 1 for k, x in enumerate(xs)]
 
 
 def pieces(curve: Curve, task: int, from_scratch: bool) -> Iterator[list[tuple[float, float]]]:
-    """One task's curve; cut at the switches where an untrained model took over."""
+    """Cut one task's curve at the switches where an untrained model took over."""
     piece: list[tuple[float, float]] = []
     present = 0
     for (x, values), index in zip(curve, task_indices([x for x, _ in curve]), strict=True):

@@ -1,14 +1,23 @@
-"""Files on disk -> `Scene`."""
+"""Files on disk -> `Scene`: one module for each format, one reader for images, the conventions of cameras."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.progress import Track, untracked
-from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views
+from nerfcl.scenes.format import LoadRequest, SceneFormat
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views, with_pixel_center
 
-__all__ = ["Box", "Ndc", "Scene", "Views", "load_scene"]
+__all__ = ["FORMATS", "Box", "Ndc", "Scene", "Views", "load_scene"]
+
+BUILTIN = "builtin"
+
+# Names -> modules that keep the contract of `SceneFormat`. The first one that recognises a folder loads it; the last
+# one loads what none recognises, so that its errors say what is missing.
+FORMATS = {"llff": "nerfcl.scenes.llff", "blender": "nerfcl.scenes.blender"}
 
 
 def load_scene(
@@ -17,36 +26,43 @@ def load_scene(
     track: Track = untracked,
     *,
     spheric_poses: bool = False,
+    pixel_center: float = 0.5,
 ) -> Scene:
-    """Loads a scene.
+    """Load a scene.
 
     Args:
-        data: "builtin" for the shipped scene, or a folder in Blender or LLFF layout.
-        size: (width, height) to resize images to; None keeps their size.
-        track: passes on what it is given to iterate over, and may show how far it has come.
+        data: "builtin" for the shipped truck, or a folder in one of the `FORMATS`.
+        size: (width, height) to resize images to (LANCZOS); None keeps the files' size.
+        track: iterates over the images, and may show how far it has come.
         spheric_poses: LLFF layout only: the cameras stand around something and look at it, instead of all forward.
+        pixel_center: where rays pass through pixels; 0.5 is right, 0.0 reproduces the reference project.
 
     Raises:
-        NerfclError: there is no such scene, or a file of it is missing or damaged.
+        NerfclError: there is no such scene, or a file of it is missing or damaged; names it.
     """
     if size is not None and min(size) < SMALLEST_IMAGE:
+        raise NerfclError(Argument("size", size), f": images must be at least {SMALLEST_IMAGE} pixels wide and high")
+    request = LoadRequest(size, spheric_poses, track)
+    root = None if str(data) == BUILTIN else _folder(data)
+    known = _format_of(root)
+    if spheric_poses and not known.HAS_SPHERIC_POSES:
         raise NerfclError(
-            f"--img-wh {size[0]} {size[1]}: images must be at least {SMALLEST_IMAGE} pixels wide and high"
+            Argument("spheric_poses"), ": is for scenes in LLFF layout, and ", Argument("data", str(data)), " is not"
         )
-    root = None if str(data) == "builtin" else _folder(data)
-    if root is not None and _is_llff(root):
-        from nerfcl.scenes.llff import load_llff
-
-        return load_llff(root, size, track, spheric_poses=spheric_poses)
-    if spheric_poses:
-        raise NerfclError(f"--spheric-poses: is for scenes in LLFF layout, and --data {data} is none; leave it out")
     if root is None:
         from nerfcl.scenes.builtin import load_builtin
 
-        return load_builtin(size, track)
-    from nerfcl.scenes.blender import load_blender
+        scene = load_builtin(request)
+    else:
+        scene = known.load(root, request)
+    return with_pixel_center(scene, pixel_center)
 
-    return load_blender(root, size, track)
+
+def _format_of(root: Path | None) -> SceneFormat:
+    modules = [cast(SceneFormat, import_module(module)) for module in FORMATS.values()]
+    if root is None:
+        return modules[-1]  # the shipped scene's
+    return next((known for known in modules if known.recognises(root)), modules[-1])
 
 
 def _folder(data: str | Path) -> Path:
@@ -57,12 +73,8 @@ def _folder(data: str | Path) -> Path:
     except (OSError, RuntimeError, ValueError):  # no such user, a name that is too long, a NUL
         found = False
     if not found:
-        raise NerfclError(f"--data {data}: no such folder; name a scene folder in Blender or LLFF layout, or 'builtin'")
+        raise NerfclError(
+            Argument("data", str(data)),
+            f": no such folder; name a scene folder in Blender or LLFF layout, or '{BUILTIN}'",
+        )
     return root
-
-
-def _is_llff(root: Path) -> bool:
-    """Whether there are poses of that layout, or its images only, so that the loader can say what is missing."""
-    if (root / "poses_bounds.npy").exists():
-        return True
-    return not (root / "transforms_train.json").exists() and any(folder.is_dir() for folder in root.glob("images*"))

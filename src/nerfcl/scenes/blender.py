@@ -11,29 +11,35 @@ import numpy as np
 import torch
 
 from nerfcl.errors import NerfclError
-from nerfcl.progress import Track, untracked
+from nerfcl.progress import Track
 from nerfcl.scenes.cameras import focal_from_angle, is_rotation
-from nerfcl.scenes.images import open_image, read_image
-from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene, Views, box_seen_by
+from nerfcl.scenes.format import LoadRequest
+from nerfcl.scenes.images import IMAGE_SUFFIXES, read_image, size_of_first
+from nerfcl.scenes.scene import Scene, Views, box_seen_by
 
-_WHITE = (1.0, 1.0, 1.0)
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+HAS_SPHERIC_POSES = False
+
+WHITE = (1.0, 1.0, 1.0)
 
 
-def load_blender(root: Path, size: tuple[int, int] | None, track: Track = untracked) -> Scene:
-    """Reads a scene in Blender layout, composited on white.
+def recognises(root: Path) -> bool:
+    """Tell whether a folder holds camera files of this layout."""
+    return (root / "transforms_train.json").exists()
+
+
+def load(root: Path, request: LoadRequest) -> Scene:
+    """Load a scene in Blender layout, composited on white.
 
     Args:
         root: folder with `transforms_{train,val,test}.json`.
-        size: (width, height) to resize to (LANCZOS); None keeps the files' size.
-        track: passes on what it is given to iterate over, and may show how far it has come.
+        request: size of the images, and how progress is shown.
 
     Raises:
         NerfclError: a file is missing, damaged or does not fit the others; names it.
     """
-    train, val, test = (_load_views(root, split, size, track) for split in ("train", "val", "test"))
+    train, val, test = (_load_views(root, split, request.size, request.track) for split in ("train", "val", "test"))
     box = box_seen_by(train.poses, train.intrinsics, train.width)
-    return Scene(root.resolve().name, train, val, test, _WHITE, box)
+    return Scene(root.resolve().name, train, val, test, WHITE, box)
 
 
 def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Track) -> Views:
@@ -47,13 +53,8 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Tra
         raise NerfclError(f"{path}: 'camera_angle_x' must be an angle between 0 and pi (radians), found {angle!r}")
     poses = np.stack([read_pose(path, index, frame) for index, frame in enumerate(frames)])
     files = [_image_file(root, path, index, frame) for index, frame in enumerate(frames)]
-    with open_image(files[0]) as first:
-        original = first.size
-    if size is None and min(original) < SMALLEST_IMAGE:
-        raise NerfclError(
-            f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
-        )
-    images = np.stack([read_image(file, original, size, _WHITE) for file in track(files, f"loading {split} views")])
+    original = size_of_first(files[0], size)
+    images = np.stack([read_image(file, original, size, WHITE) for file in track(files, f"loading {split} views")])
     height, width = images.shape[1:3]
     focal = focal_from_angle(angle, width)
     aspect = (original[0] / original[1]) / (width / height)  # resizing may stretch: fy / fx
@@ -67,11 +68,15 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Tra
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; errors name the file."""
+    """Read a JSON object from a file.
+
+    Raises:
+        NerfclError: the file is missing or holds something else; names it.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise NerfclError(f"{path}: no such file; --data must name a scene folder or 'builtin'") from None
+        raise NerfclError(f"{path}: no such file; is this a scene folder in Blender layout?") from None
     except OSError as error:
         raise NerfclError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
@@ -82,7 +87,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
-    """The frame's `transform_matrix` as (4, 4) float32; errors name the file and the frame."""
+    """Read a frame's `transform_matrix`.
+
+    Args:
+        path: of the file that the frame is from, for errors.
+        index: of the frame in its list, for errors.
+        frame: its JSON object.
+
+    Returns:
+        (4, 4) float32, world from camera.
+
+    Raises:
+        NerfclError: it is missing or not a rigid transformation; names the file and the frame.
+    """
     matrix = frame.get("transform_matrix") if isinstance(frame, dict) else None
     try:
         with np.errstate(over="ignore"):
@@ -95,7 +112,7 @@ def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
         raise NerfclError(f"{path}: frame {index} has NaN or infinity in 'transform_matrix'; mend or remove the frame")
     if not is_rotation(torch.from_numpy(pose[:3, :3])):
         raise NerfclError(
-            f"{path}: frame {index} has a 'transform_matrix' whose upper 3x3 part is no rotation; "
+            f"{path}: frame {index} has a 'transform_matrix' whose upper 3x3 part is not a rotation; "
             "mend or remove the frame"
         )
     return pose
@@ -106,4 +123,4 @@ def _image_file(root: Path, path: Path, index: int, frame: Any) -> Path:
     if not isinstance(name, str) or not Path(name).name or "\0" in name:
         raise NerfclError(f"{path}: frame {index} has no usable 'file_path'; add it or remove the frame")
     file = root / name
-    return file if file.suffix.lower() in _IMAGE_SUFFIXES else file.with_name(file.name + ".png")
+    return file if file.suffix.lower() in IMAGE_SUFFIXES else file.with_name(file.name + ".png")

@@ -1,4 +1,4 @@
-"""The one place for conventions: pose + intrinsics + pixel -> rays.
+"""The one place for camera conventions: pose + intrinsics + pixel -> rays.
 
 World units, OpenGL camera axes (+x right, +y up, -z forward). Pixel (column i, row j) has its centre at
 (i + 0.5, j + 0.5) and covers [i, i + 1) x [j, j + 1); row 0 is the top of the image.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import Argument, NerfclError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Rays:
     Attributes:
         origins: (R, 3), world units.
         directions: (R, 3), unit length.
-        per_pixel: this many consecutive rays belong to one pixel, whose colour is their mean.
+        per_pixel: so many consecutive rays belong to one pixel, whose colour is their mean.
     """
 
     origins: Tensor
@@ -38,10 +38,17 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        world_from_camera: (4, 4) pose, camera to world.
+        world_from_camera: (4, 4) pose, camera to world, OpenGL axes.
         intrinsics: (4,) focal lengths and principal point fx, fy, cx, cy, in pixels.
         width: image width in pixels.
         height: image height in pixels.
+
+    Example:
+        >>> pose = look_at(torch.tensor([0.0, -4.0, 1.0]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
+        >>> focal = focal_from_angle(0.7, 64)
+        >>> camera = Camera(pose, torch.tensor([focal, focal, 32.0, 32.0]), 64, 64)
+        >>> camera_rays(camera).directions.shape
+        torch.Size([4096, 3])
     """
 
     world_from_camera: Tensor
@@ -51,18 +58,19 @@ class Camera:
 
 
 def focal_from_angle(angle_x: float, width: int) -> float:
-    """Focal length in pixels of a camera with horizontal field of view `angle_x` (radians)."""
+    """Compute the focal length in pixels from the horizontal field of view `angle_x` (radians)."""
     return 0.5 * width / math.tan(0.5 * angle_x)
 
 
-def is_rotation(turn: Tensor) -> bool:
-    """Whether a (3, 3) matrix is a rotation, to a thousandth."""
-    turn = turn.double()
-    return bool((turn.T @ turn - torch.eye(3, dtype=turn.dtype)).abs().max() <= 1e-3 and torch.linalg.det(turn) > 0.0)
+def is_rotation(matrix: Tensor) -> bool:
+    """Tell whether a (3, 3) matrix is a rotation, to a thousandth."""
+    matrix = matrix.double()
+    product = matrix.T @ matrix
+    return bool((product - torch.eye(3, dtype=matrix.dtype)).abs().max() <= 1e-3 and torch.linalg.det(matrix) > 0.0)
 
 
 def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor, offsets: Tensor) -> Rays:
-    """Rays through points of pixels.
+    """Shoot rays through points of pixels.
 
     Args:
         poses: (N, 4, 4) world from camera, one per pixel.
@@ -72,7 +80,7 @@ def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor,
         offsets: (N, S, 2) or (S, 2) points within each pixel as (x, y) fractions; (0.5, 0.5) is its centre.
 
     Returns:
-        N * S rays, those of a pixel next to each other.
+        N * S rays; those of one pixel are consecutive.
     """
     count, per_pixel = columns.shape[0], offsets.shape[-2]
     x = columns[:, None] + offsets[..., 0]  # (N, S)
@@ -87,17 +95,17 @@ def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor,
 
 
 def pixel_offsets(per_pixel: int, *, device: torch.device | None = None) -> Tensor:
-    """A regular grid of points over a pixel's area, for evaluation.
+    """Place points on a regular grid over a pixel's area, for evaluation.
 
     Args:
-        per_pixel: number of points, a square number.
-        device: where the result shall be.
+        per_pixel: number of points S, a square number.
+        device: of the result.
 
     Returns:
         (S, 2) fractions of a pixel.
 
     Raises:
-        NerfclError: `per_pixel` is no square number.
+        NerfclError: `per_pixel` is not a square number.
     """
     side = _square_root(per_pixel)
     steps = (torch.arange(side, device=device) + 0.5) / side
@@ -107,13 +115,19 @@ def pixel_offsets(per_pixel: int, *, device: torch.device | None = None) -> Tens
 def stratified_offsets(
     count: int, per_pixel: int, generator: torch.Generator, *, device: torch.device | None = None
 ) -> Tensor:
-    """Points for training: the centre for one point a pixel, else one random point in each cell of a regular grid.
+    """Place points for training: a single one in the pixel's centre, several stratified over a regular grid.
+
+    Args:
+        count: number of pixels.
+        per_pixel: points in each, a square number.
+        generator: source of randomness; not used for single points.
+        device: of the result.
 
     Returns:
         (count, per_pixel, 2) fractions of a pixel.
 
     Raises:
-        NerfclError: `per_pixel` is no square number.
+        NerfclError: `per_pixel` is not a square number.
     """
     grid = pixel_offsets(per_pixel, device=device)  # (S, 2)
     if per_pixel == 1:
@@ -124,7 +138,7 @@ def stratified_offsets(
 
 
 def camera_rays(camera: Camera, *, per_pixel: int = 1) -> Rays:
-    """All rays of an image, row by row: height * width * per_pixel of them."""
+    """Shoot all rays of an image, row by row: height * width * per_pixel of them."""
     device = camera.world_from_camera.device
     rows, columns = torch.meshgrid(
         torch.arange(camera.height, device=device), torch.arange(camera.width, device=device), indexing="ij"
@@ -140,7 +154,7 @@ def camera_rays(camera: Camera, *, per_pixel: int = 1) -> Rays:
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """Pose (4, 4) of a camera at `position` (3,) that looks at `target` (3,), with `up` (3,) upwards in the image."""
+    """Build the (4, 4) pose of a camera at `position` (3,) that looks at `target` (3,), with `up` (3,) upwards."""
     backward = torch.nn.functional.normalize(position - target, dim=0)
     right = torch.nn.functional.normalize(torch.linalg.cross(up, backward), dim=0)
     pose = torch.eye(4, dtype=position.dtype)
@@ -151,5 +165,5 @@ def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
 def _square_root(per_pixel: int) -> int:
     side = math.isqrt(max(per_pixel, 0))
     if side < 1 or side * side != per_pixel:
-        raise NerfclError(f"--rays-per-pixel {per_pixel}: must be a square number (1, 4, 9, 16, ...)")
+        raise NerfclError(Argument("rays_per_pixel", per_pixel), ": must be a square number (1, 4, 9, 16, ...)")
     return side

@@ -1,4 +1,4 @@
-"""A frame from outside -> views, or an error that says what is wrong with it."""
+"""A frame from outside -> `Views`, or an error that says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,24 @@ from nerfcl.scenes.scene import Views
 
 
 def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any, number: int) -> Views:
-    """One frame as views, checked and copied; see `OnlineLearner.observe`.
+    """Check and copy one frame.
+
+    Args:
+        image: (H, W, 3) uint8 sRGB.
+        world_from_camera: (4, 4) pose, OpenGL axes, world units.
+        intrinsics: (4,) fx, fy, cx, cy in pixels.
+        number: of the frame, for errors.
+
+    Returns:
+        One view without a name.
 
     Raises:
-        NerfclError: says what is wrong with frame `number`.
+        NerfclError: says what is wrong with the frame.
     """
     try:
         pixels, pose, lens = _copy(image), _copy(world_from_camera).double(), _copy(intrinsics).double()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise NerfclError(f"frame {number}: is no image with a pose and intrinsics ({error})") from None
+        raise NerfclError(f"frame {number}: is not an image with a pose and intrinsics ({error})") from None
     if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.numel():
         raise NerfclError(
             f"frame {number}: the image must be a (height, width, 3) array of uint8, found {tuple(pixels.shape)} of "
@@ -31,14 +40,14 @@ def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: 
     if pose.shape != (4, 4) or not torch.isfinite(pose.float()).all():
         raise NerfclError(f"frame {number}: the pose must be a 4x4 matrix of finite numbers")
     if not is_rotation(pose[:3, :3]):
-        raise NerfclError(f"frame {number}: the pose's upper 3x3 part is no rotation")
+        raise NerfclError(f"frame {number}: the pose's upper 3x3 part is not a rotation")
     if lens.shape != (4,) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
-        raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, fx and fy above 0")
-    return views_of(pixels[None], pose.float()[None], lens.float()[None])
+        raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, fx and fy positive")
+    return unnamed_views(pixels[None], pose.float()[None], lens.float()[None])
 
 
-def views_of(images: Tensor, poses: Tensor, intrinsics: Tensor) -> Views:
-    """Views without names; see `Views`."""
+def unnamed_views(images: Tensor, poses: Tensor, intrinsics: Tensor) -> Views:
+    """Build views without names; see `Views`."""
     return Views(images, poses, intrinsics, ("",) * len(images))
 
 

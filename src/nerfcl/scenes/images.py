@@ -8,15 +8,16 @@ import numpy as np
 from PIL import Image
 
 from nerfcl.errors import NerfclError
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Colour
 
-Colour = tuple[float, float, float]
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def open_image(file: Path) -> Image.Image:
-    """Opens an image.
+    """Open an image without reading its pixels.
 
     Raises:
-        NerfclError: it is missing or no image.
+        NerfclError: it is missing or not an image.
     """
     try:
         return Image.open(file)
@@ -26,14 +27,33 @@ def open_image(file: Path) -> Image.Image:
         raise NerfclError(f"{file}: is not a readable image ({error}); restore it from its source") from None
 
 
+def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Read the (width, height) of a scene's first image, which all others must have.
+
+    Args:
+        file: the image.
+        size: that images are resized to; None keeps theirs, which must then be large enough.
+
+    Raises:
+        NerfclError: the image is missing, damaged or too small.
+    """
+    with open_image(file) as first:
+        width, height = first.size
+    if size is None and min(width, height) < SMALLEST_IMAGE:
+        raise NerfclError(
+            f"{file}: is {width}x{height} pixels; images must be at least {SMALLEST_IMAGE} pixels wide and high"
+        )
+    return width, height
+
+
 def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | None, background: Colour) -> np.ndarray:
-    """Reads an image, resized and composited.
+    """Read an image, resized and composited.
 
     Args:
         file: an 8-bit image, with or without alpha.
         original: (width, height) that it must have, as the scene's first image.
         size: (width, height) to resize to (LANCZOS); None keeps its size.
-        background: see `on_background`.
+        background: sRGB in [0, 1].
 
     Returns:
         (H, W, 3) uint8.
@@ -57,12 +77,15 @@ def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | No
 
 
 def on_background(rgba: Image.Image, size: tuple[int, int] | None, background: Colour) -> np.ndarray:
-    """(H, W, 3) uint8 of an RGBA image, resized (LANCZOS) where `size` (width, height) is given, then composited.
+    """Resize an RGBA image (LANCZOS) where a size is given, then composite it.
 
     Args:
         rgba: mode RGBA.
-        size: None keeps its size.
+        size: (width, height); None keeps its size.
         background: sRGB in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8.
     """
     if size is not None and rgba.size != size:
         rgba = rgba.resize(size, Image.Resampling.LANCZOS)

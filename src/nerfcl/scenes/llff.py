@@ -8,47 +8,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
-from nerfcl.progress import Track, untracked
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.cameras import pixel_rays
-from nerfcl.scenes.images import open_image, read_image
-from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views, box_seen_by
+from nerfcl.scenes.format import LoadRequest
+from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_image, size_of_first
+from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
+
+HAS_SPHERIC_POSES = True
 
 _BLACK = (0.0, 0.0, 0.0)
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 _NEAREST = 4 / 3  # depth of the nearest point after scaling, beyond ...
 _NEAR = 1.0  # ... the near plane
 _FLATTEST = 0.1  # least part along -z of a view's corner rays: up to 84 degrees aside
 
 
-def load_llff(
-    root: Path, size: tuple[int, int] | None, track: Track = untracked, *, spheric_poses: bool = False
-) -> Scene:
-    """Reads a scene in LLFF layout, in the world that `average_pose` or `upright_pose` gives the axes of.
+def recognises(root: Path) -> bool:
+    """Tell whether a folder holds poses of this layout, or only its images, so that the loader says what is missing."""
+    if (root / "poses_bounds.npy").exists():
+        return True
+    return not (root / "transforms_train.json").exists() and any(folder.is_dir() for folder in root.glob("images*"))
 
-    The length unit is 3/4 of the nearest bound's distance. In order of the images' names 0, 8, 16, ... are test views,
-    as is usual for these scenes; 3, 11, 19, ... are val views, since 4, 12, ... would leave the left side of the usual
-    scene "fern" without any; the others are train views.
+
+def load(root: Path, request: LoadRequest) -> Scene:
+    """Load a scene in LLFF layout, in the world whose axes `average_pose` or `upright_pose` gives.
+
+    The length unit is 3/4 of the nearest bound's distance. In the order of the images' names 0, 8, 16, ... are test
+    views, as is usual for these scenes; 3, 11, 19, ... are validation views, since 4, 12, ... would leave the left side
+    of the usual scene "fern" without any; the others are train views.
 
     Args:
-        root: folder with `poses_bounds.npy` and a folder `images*`. The smallest images at least as wide as `size` are
-            read, else the largest there are.
-        size: (width, height) to resize to (LANCZOS); None keeps the size of the largest images.
-        track: passes on what it is given to iterate over, and may show how far it has come.
-        spheric_poses: whether cameras stand around something and look at it. Otherwise they look forward, and the
-            scene has normalised device coordinates.
+        root: folder with `poses_bounds.npy` and a folder `images*`. The smallest images at least as wide as
+            `request.size` are read, else the largest there are.
+        request: size of the images; whether the cameras stand around something and look at it, else they look forward
+            and the scene has normalised device coordinates; and how progress is shown.
 
     Raises:
         NerfclError: a file is missing, damaged or does not fit the others; names it.
     """
-    path = root / "poses_bounds.npy"
+    path, size = root / "poses_bounds.npy", request.size
     rows = read_rows(path)
     files, original = _image_files(root, size, rows)
     poses = opengl_poses(rows)
-    world = upright_pose(poses) if spheric_poses else average_pose(poses)
+    world = upright_pose(poses) if request.spheric_poses else average_pose(poses)
     poses = np.linalg.inv(world) @ poses
     poses[:, :3, 3] *= _NEAREST / rows[:, 15].min()
-    images = np.stack([read_image(file, original, size, _BLACK) for file in track(files, "loading images")])
+    images = np.stack([read_image(file, original, size, _BLACK) for file in request.track(files, "loading images")])
     views = Views(
         torch.from_numpy(images),
         torch.from_numpy(poses.astype(np.float32)),
@@ -59,13 +63,14 @@ def load_llff(
         views.select([i for i in range(len(views)) if _split(i) == split]) for split in ("train", "val", "test")
     )
     name = root.resolve().name
-    if spheric_poses:
+    if request.spheric_poses:
         box = box_seen_by(train.poses, train.intrinsics, train.width)
         return Scene(name, train, val, test, _BLACK, box)
     ndc = ndc_seen_by(train.poses, train.intrinsics, train.width, train.height)
     if ndc is None:
         raise NerfclError(
-            f"{path}: the cameras do not all look forward; if they look at one thing from around, use --spheric-poses"
+            f"{path}: the cameras do not all look forward; if they look at one thing from around, use ",
+            Argument("spheric_poses"),
         )
     return Scene(name, train, val, test, _BLACK, Box((-1.0, -1.0, -1.0), 2.0), ndc)
 
@@ -75,10 +80,17 @@ def _split(index: int) -> str:
 
 
 def read_rows(path: Path) -> np.ndarray:
-    """The content of `poses_bounds.npy`, (N, 17) float64, N >= 4; errors name the file and the row.
+    """Read `poses_bounds.npy`.
 
-    A row is a 3x5 matrix, row by row, and the least and the greatest depth that its image shows. The matrix' columns
-    are the camera's down, right and backward axes, its position, and (height, width, focal length in pixels).
+    A row is a 3x5 matrix, row by row, and the least and the greatest depth that its image shows. The columns
+    of the matrix are the camera's down, right and backward axes, its position, and (height, width, focal length in
+    pixels).
+
+    Returns:
+        (N, 17) float64, N >= 4.
+
+    Raises:
+        NerfclError: the file is missing or damaged; names it and the row.
     """
     try:
         with path.open("rb") as file:
@@ -87,17 +99,19 @@ def read_rows(path: Path) -> np.ndarray:
         raise NerfclError(f"{path}: no such file; restore it, or compute it with LLFF's imgs2poses.py") from None
     except Exception as error:  # numpy raises whatever the bytes of a strange file lead it to
         reason = " ".join(str(error).split())
-        raise NerfclError(f"{path}: is no array of numbers ({reason}); restore it from its source") from None
+        raise NerfclError(f"{path}: is not an array of numbers ({reason}); restore it from its source") from None
     if rows.ndim != 2 or rows.shape[1] != 17:
         raise NerfclError(f"{path}: must be N x 17 numbers, found shape {rows.shape}; restore it from its source")
     if len(rows) < 4:
         raise NerfclError(f"{path}: has {len(rows)} poses; at least 4 are needed for train, val and test views")
     _check(path, np.isfinite(rows).min(1), "NaN or infinity")
     positive = rows[:, [4, 9, 14, 15]].min(1) > 0.0
-    _check(path, positive, "a height, width, focal length or nearest bound that is not over 0")
-    turns = opengl_poses(rows)[:, :3, :3]
-    skew = np.abs(turns.transpose(0, 2, 1) @ turns - np.eye(3)).max((1, 2))
-    _check(path, (skew < 1e-3) & (np.linalg.det(turns) > 0.0), "a matrix whose first three columns are no rotation")
+    _check(path, positive, "a height, width, focal length or nearest bound that is not positive")
+    rotations = opengl_poses(rows)[:, :3, :3]
+    skew = np.abs(rotations.transpose(0, 2, 1) @ rotations - np.eye(3)).max((1, 2))
+    _check(
+        path, (skew < 1e-3) & (np.linalg.det(rotations) > 0.0), "a matrix whose first three columns are not a rotation"
+    )
     return rows
 
 
@@ -107,7 +121,7 @@ def _check(path: Path, good: np.ndarray, fault: str) -> None:
 
 
 def opengl_poses(rows: np.ndarray) -> np.ndarray:
-    """Poses (N, 4, 4) with OpenGL camera axes (right, up, backward) from rows of `poses_bounds.npy`."""
+    """Convert rows of `poses_bounds.npy` to poses (N, 4, 4) with OpenGL camera axes (right, up, backward)."""
     down, right, backward, position, _ = np.moveaxis(rows[:, :15].reshape(-1, 3, 5), 2, 0)  # (N, 3) each
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3] = np.stack([right, -down, backward, position], 2)
@@ -115,18 +129,36 @@ def opengl_poses(rows: np.ndarray) -> np.ndarray:
 
 
 def average_pose(poses: np.ndarray) -> np.ndarray:
-    """The pose (4, 4) in the middle of forward-facing ones: mean position, mean backward axis, mean up about upwards.
+    """Compute the pose in the middle of forward-facing ones: mean position, mean backward axis, mean up about upwards.
 
-    As its inverse is applied to all poses (N, 4, 4), cameras look along -z, and x > 0 is right.
+    With its inverse applied to all poses, cameras look along -z, and x > 0 is right.
+
+    Args:
+        poses: (N, 4, 4).
+
+    Returns:
+        (4, 4).
+
+    Raises:
+        NerfclError: the cameras have no common direction.
     """
     backward, up = poses[:, :3, 2].mean(0), poses[:, :3, 1].mean(0)
     return _pose(np.cross(up, backward), backward, poses[:, :3, 3].mean(0))
 
 
 def upright_pose(poses: np.ndarray) -> np.ndarray:
-    """The pose (4, 4) of a world around which inward-looking cameras (N, 4, 4) stand.
+    """Compute the pose of a world around which inward-looking cameras stand.
 
-    Its origin is their mean position, z is their mean up axis, and x is about where the first one has its right.
+    Its origin is their mean position, z their mean up axis, and x about the right of the first one.
+
+    Args:
+        poses: (N, 4, 4).
+
+    Returns:
+        (4, 4).
+
+    Raises:
+        NerfclError: the cameras have no common up.
     """
     return _pose(poses[0, :3, 0], poses[:, :3, 1].mean(0), poses[:, :3, 3].mean(0))
 
@@ -135,8 +167,9 @@ def _pose(right: np.ndarray, z: np.ndarray, position: np.ndarray) -> np.ndarray:
     y = np.cross(z, right)
     if min(np.linalg.norm(z), np.linalg.norm(y)) < 1e-6:
         raise NerfclError(
-            "the cameras of this scene have no way in common in which they look, or no upwards; forward-facing ones "
-            "need both, those around something stand upright and need --spheric-poses"
+            "the cameras of this scene have no common viewing direction, or no common up; forward-facing ones need "
+            "both, those that stand around something need ",
+            Argument("spheric_poses"),
         )
     y, z = y / np.linalg.norm(y), z / np.linalg.norm(z)
     pose = np.eye(4)
@@ -145,7 +178,7 @@ def _pose(right: np.ndarray, z: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 
 def ndc_seen_by(poses: Tensor, intrinsics: Tensor, width: int, height: int) -> Ndc | None:
-    """The largest normalised device coordinates whose cube holds all rays of these views from the near plane on.
+    """Find the largest normalised device coordinates whose cube holds all rays of these views beyond the near plane.
 
     Args:
         poses: (N, 4, 4) world from camera.
@@ -154,7 +187,7 @@ def ndc_seen_by(poses: Tensor, intrinsics: Tensor, width: int, height: int) -> N
         height: of the images, pixels.
 
     Returns:
-        None if some ray does not look along -z.
+        None if some ray does not point along -z.
     """
     # Straight lines stay straight, and the cube is convex: the ends of the corners' rays tell for all.
     corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
@@ -172,17 +205,17 @@ def ndc_seen_by(poses: Tensor, intrinsics: Tensor, width: int, height: int) -> N
 
 
 def _intrinsics(rows: np.ndarray, width: int, height: int) -> Tensor:
-    """(N, 4) fx, fy, cx, cy of images of this size, pixels; resizing may stretch them."""
+    """Compute (N, 4) fx, fy, cx, cy in pixels of images of this size; resizing may stretch them."""
     fx, fy = rows[:, 14] * width / rows[:, 9], rows[:, 14] * height / rows[:, 4]
     centers = np.full((2, len(rows)), [[width / 2], [height / 2]])
     return torch.from_numpy(np.stack([fx, fy, *centers], 1).astype(np.float32))
 
 
 def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> tuple[list[Path], tuple[int, int]]:
-    """The images to read, one for each row and sorted by name, and the (width, height) of the first."""
+    """Find the images to read, one for each row and sorted by name, and the (width, height) of the first."""
     folders: dict[tuple[int, int], list[Path]] = {}
     for folder in sorted(root.glob("images*")):
-        files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in _IMAGE_SUFFIXES)
+        files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in IMAGE_SUFFIXES)
         if files:
             with open_image(files[0]) as first:
                 folders.setdefault(first.size, files)
@@ -196,10 +229,7 @@ def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> 
             f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy {len(rows)} poses; "
             "restore the missing ones, or remove what does not belong there"
         )
-    if size is None and min(original) < SMALLEST_IMAGE:
-        raise NerfclError(
-            f"{files[0]}: is {original[0]}x{original[1]} pixels; images must be at least {SMALLEST_IMAGE} wide and high"
-        )
+    size_of_first(files[0], size)
     height, width = rows[0, [4, 9]]
     if abs(original[0] / original[1] / (width / height) - 1.0) > 0.02:
         raise NerfclError(

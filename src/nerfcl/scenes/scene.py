@@ -1,4 +1,4 @@
-"""What every loader returns: posed images."""
+"""What every loader returns: posed images, the box that they show, and their background."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.cameras import Camera
 
 SMALLEST_IMAGE = 11  # pixels; the window of SSIM does not fit into less
+
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class Views:
 
     Attributes:
         images: (N, H, W, 3) uint8, sRGB, composited on the scene's background.
-        poses: (N, 4, 4) float32, world from camera.
+        poses: (N, 4, 4) float32, world from camera, OpenGL axes.
         intrinsics: (N, 4) float32, fx, fy, cx, cy in pixels.
-        names: the images' names, N of them.
+        names: N names of the images.
     """
 
     images: Tensor
@@ -35,14 +37,21 @@ class Views:
 
     @property
     def height(self) -> int:
+        """Of each image, pixels."""
         return self.images.shape[1]
 
     @property
     def width(self) -> int:
+        """Of each image, pixels."""
         return self.images.shape[2]
 
+    @property
+    def pixels(self) -> int:
+        """Of all images together."""
+        return len(self) * self.height * self.width
+
     def select(self, indices: Sequence[int]) -> Views:
-        """The views at these positions, in this order."""
+        """Return the views at these positions, in this order."""
         chosen = torch.as_tensor(list(indices), dtype=torch.long)
         return Views(
             self.images[chosen],
@@ -51,21 +60,25 @@ class Views:
             tuple(self.names[i] for i in chosen.tolist()),
         )
 
-    def with_pixel_center(self, center: float) -> Views:
-        """The same views, seen through points of pixels that are `center` pixels from their upper left corners.
+    def first(self, count: int) -> Views:
+        """Return the first `count` views, or all where there are fewer."""
+        return self.select(range(min(count, len(self))))
 
-        0.5 changes nothing; 0.0 reproduces the reference project, whose rays go through pixel corners.
+    def with_pixel_center(self, center: float) -> Views:
+        """Return the views with rays that pass `center` pixels right of and below each pixel's upper left corner.
+
+        0.5 changes nothing; 0.0 reproduces the reference project, whose rays pass through pixel corners.
         """
         shift = torch.tensor([0.0, 0.0, 0.5 - center, 0.5 - center])
         return replace(self, intrinsics=self.intrinsics + shift)
 
     def camera(self, index: int) -> Camera:
-        """The camera of one view."""
+        """Return the camera of one view."""
         return Camera(self.poses[index], self.intrinsics[index], self.width, self.height)
 
     @staticmethod
     def concatenate(parts: Sequence[Views]) -> Views:
-        """All views of several sets, in order."""
+        """Join several sets of views of one size, in order."""
         return Views(
             torch.cat([part.images for part in parts]),
             torch.cat([part.poses for part in parts]),
@@ -76,11 +89,11 @@ class Views:
 
 @dataclass(frozen=True)
 class Box:
-    """The cube of world space that a field covers.
+    """The cube of space that a field covers.
 
     Attributes:
-        lower: its corner with the smallest coordinates, world units.
-        side: its edge length, world units.
+        lower: corner with the smallest coordinates, world units.
+        side: edge length, world units.
     """
 
     lower: tuple[float, float, float]
@@ -88,7 +101,7 @@ class Box:
 
     @staticmethod
     def around(center: tuple[float, float, float], side: float) -> Box:
-        """The cube with this middle and edge length, world units."""
+        """Build the cube with this centre and edge length, world units."""
         x, y, z = (middle - 0.5 * side for middle in center)
         return Box((x, y, z), side)
 
@@ -101,9 +114,9 @@ class Ndc:
     z = -near is at -1 and infinity at 1; straight lines stay straight (Mildenhall et al. 2020, appendix C).
 
     Attributes:
-        scale_x: factor on -x / z, over 0; 2 fx / width fills the cube with what a camera at the origin sees.
-        scale_y: factor on -y / z, over 0.
-        near: distance of the near plane from the origin, world units, over 0.
+        scale_x: factor on -x / z, positive; 2 fx / width fills the cube with what a camera at the origin sees.
+        scale_y: factor on -y / z, positive.
+        near: distance of the near plane from the origin, world units, positive.
     """
 
     scale_x: float
@@ -119,28 +132,34 @@ class Scene:
         name: short, for titles and file names.
         train, val, test: the three sets of views.
         background: colour behind everything, sRGB in [0, 1].
-        box: where the scene lies: in the world, or in normalised device coordinates where there are any.
-        ndc: how models warp world rays before they look along them; None is not at all. Views and rays stay in the
-            world everywhere else.
+        box: what the field covers: in the world, or in normalised device coordinates where there are any.
+        ndc: how models warp world rays before they sample them; None is not at all. Views and rays stay in world
+            coordinates everywhere else.
+
+    Example:
+        >>> import nerfcl
+        >>> scene = nerfcl.load_scene("builtin", size=(16, 16))
+        >>> scene.name, len(scene.train), tuple(scene.train.images.shape[1:])
+        ('truck', 100, (16, 16, 3))
     """
 
     name: str
     train: Views
     val: Views
     test: Views
-    background: tuple[float, float, float]
+    background: Colour
     box: Box
     ndc: Ndc | None = None
 
 
 def with_pixel_center(scene: Scene, center: float) -> Scene:
-    """The scene as `Views.with_pixel_center` sees it.
+    """Return the scene with rays as `Views.with_pixel_center` places them.
 
     Raises:
-        NerfclError: `center` does not lie between 0 and 1.
+        NerfclError: `center` is not between 0 and 1.
     """
     if not 0.0 <= center <= 1.0:
-        raise NerfclError(f"--pixel-center {center}: must lie between 0 and 1")
+        raise NerfclError(Argument("pixel_center", center), ": must lie between 0 and 1")
     if center == 0.5:
         return scene
     splits = {split: getattr(scene, split).with_pixel_center(center) for split in ("train", "val", "test")}
@@ -148,13 +167,18 @@ def with_pixel_center(scene: Scene, center: float) -> Scene:
 
 
 def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:
-    """The cube around the point that inward-looking cameras look at, as wide as their images are there.
+    """Find the cube around the point that inward-looking cameras look at, as wide as their images are there.
 
-    The centre is the point nearest to all optical axes (least squares); the half side is the half width of the
-    widest view at the centre's depth.
+    The centre is the point nearest to all optical axes (least squares); half the side is half the width of the widest
+    view at the centre's depth.
+
+    Args:
+        poses: (N, 4, 4) world from camera.
+        intrinsics: (N, 4) fx, fy, cx, cy in pixels.
+        width: of the images, pixels.
 
     Raises:
-        NerfclError: the cameras do not look at anything together.
+        NerfclError: the cameras do not look at a common point.
     """
     origins, forward = poses[:, :3, 3].double(), -poses[:, :3, 2].double()
     forward = torch.nn.functional.normalize(forward, dim=-1)
@@ -165,8 +189,8 @@ def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:
     nearest = float((center - origins).norm(dim=-1).min())
     if not half > 1e-6 or not nearest > 1e-6:
         raise NerfclError(
-            "the cameras stand in one point or look past each other, so that there is no place that they look at; "
-            "scenes must be seen from around"
+            "the cameras stand in one point or look past each other, so that there is no point that they look at; "
+            "a scene must be seen from around"
         )
     x, y, z = (center - half).tolist()
     return Box((x, y, z), 2.0 * half)

@@ -1,4 +1,4 @@
-"""A folder that is being written to: frames of a growing `transforms.json`, as they are completed."""
+"""A watched folder: frames of a growing `transforms.json`, as they are completed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nerfcl.scenes.cameras import focal_from_angle
 from nerfcl.scenes.images import on_background
 from nerfcl.scenes.scene import Views
 
-MARKER = "done"
+MARKER = "done"  # file whose presence says that all frames are written
 PATIENCE = 2.0  # seconds that a file may be unreadable after the marker appeared
 
 
@@ -29,7 +29,7 @@ class WatchedFolder:
     Attributes:
         root: the folder.
         size: (width, height) that images are resized to.
-        poll: seconds between looks at the folder.
+        poll: seconds between two reads of the folder.
     """
 
     root: Path
@@ -37,10 +37,17 @@ class WatchedFolder:
     poll: float = 0.05
 
     def frames(self, first: int, stopped: Callable[[], bool]) -> Iterator[Views]:
-        """Frames from number `first` on, one at a time, until the marker is there and all are read, or `stopped`.
+        """Yield frames from number `first` on, until the marker is there and all are read, or until `stopped`.
 
         A frame counts as completed when its entry is in the file and its image can be read to its end. What is half
         written is waited for.
+
+        Args:
+            first: number of the first frame.
+            stopped: is asked before each read.
+
+        Yields:
+            One frame at a time.
 
         Raises:
             NerfclError: an entry is unusable, or a file is still unreadable after the marker appeared.
@@ -57,11 +64,11 @@ class WatchedFolder:
             else:
                 since = since or time.monotonic()
                 if ended and problem is not None and time.monotonic() - since > PATIENCE:
-                    raise NerfclError(f"{problem}; the marker {self.root / MARKER} says that all is written")
+                    raise NerfclError(f"{problem}; the marker {self.root / MARKER} says that all frames are written")
                 time.sleep(self.poll)
 
     def _read(self, number: int) -> tuple[Views | None, str | None]:
-        """The frame with this number, or why it cannot be read yet; neither if it is not listed."""
+        """Read the frame with this number, or say why it cannot be read yet; neither where it is not listed."""
         path = self.root / "transforms.json"
         try:
             description = json.loads(path.read_text(encoding="utf-8"))

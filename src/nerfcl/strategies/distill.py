@@ -15,8 +15,8 @@ class Distill(Generative):
     """Learns what a snapshot renders from about where the past's cameras were (Li & Hoiem 2016, "Learning without
     Forgetting", whose old outputs are on new data alone).
 
-    Of those cameras one Gaussian is kept. `generative-free` has more of them, and leaves out where it is unsure.
+    Of those cameras one Gaussian is kept. `generative-free` keeps more, and leaves out rays where it is unsure.
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
-        return GenerativeState(self._new_snapshot(), generator, PoseMixture(components=1), only_sure=False)
+        return GenerativeState(self.new_snapshot(), generator, PoseMixture(components=1), sure_only=False)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfcl.strategies.importance import Anchored
+from nerfcl.errors import require
+from nerfcl.strategies.regularization import ParameterRegularization
 
 
 @dataclass(frozen=True)
-class Ewc(Anchored):
+class Ewc(ParameterRegularization):
     """Online EWC (Kirkpatrick et al. 2017; Schwarz et al. 2018, "Progress & Compress").
 
     Importance is the diagonal of the Fisher information of colours with unit Gaussian noise: the mean over rays of the
@@ -20,10 +21,19 @@ class Ewc(Anchored):
     gradient is taken; the square's expectation has no mixed terms, so that a batch counts as its rays would one by one.
 
     Attributes:
-        strength: more forgets less and learns less; with this the new task of lego costs about half a decibel.
+        ewc_lambda: weight of the penalty. More forgets less and learns less; with the default the new task of lego
+            loses about half a decibel.
     """
 
-    strength: float = 3.0
+    ewc_lambda: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.ewc_lambda >= 0.0, self, "ewc_lambda", "must not be negative")
+
+    @property
+    def penalty_weight(self) -> float:
+        return self.ewc_lambda
 
     def importance_of(self, rgb: Tensor, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         signs = torch.randint(2, rgb.shape, generator=generator).to(rgb) * 2.0 - 1.0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from nerfcl.strategies.strategy import Strategy
+from nerfcl.strategies.strategy import Role, Strategy
 
 
 @dataclass(frozen=True)
 class FineTune(Strategy):
     """Trains on the present only."""
+
+    role: ClassVar[Role] = "lower bound"

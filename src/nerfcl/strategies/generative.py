@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from nerfcl.memory.cameras import Frames
+from nerfcl.memory.cameras import Cameras
 from nerfcl.memory.pose_mixture import PoseMixture
-from nerfcl.memory.snapshots import BITS, Snapshot
+from nerfcl.memory.snapshots import Snapshot, SnapshotSettings
 from nerfcl.models.rendering.model import Model
-from nerfcl.strategies.strategy import Strategy, split
+from nerfcl.scenes.cameras import pixel_offsets
+from nerfcl.strategies.strategy import Strategy, check_replay_fraction, split_batch
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.tasks import Experience
+from nerfcl.streams.stream import Experience
 
-_UNSURE = 0.4  # share of the light that is stopped, or gets through, from which on a ray is left out
-_MORE = 1.25  # so many times the rays are asked for where some are left out
+_UNSURE = 0.4  # a ray is left out where at least this fraction of its light is stopped, and of its light gets through
+_EXTRA = 1.25  # so many times the rays are rendered where some are left out
 
 
 class GenerativeState:
@@ -25,31 +26,31 @@ class GenerativeState:
     Args:
         snapshot: not yet taken.
         generator: chooses pixels.
-        cameras: how they are remembered.
-        only_sure: leave out rays along which the snapshot stops about half of the light.
+        cameras: how past cameras are kept.
+        sure_only: whether to leave out rays along which the snapshot stops about half of the light.
     """
 
     def __init__(
-        self, snapshot: Snapshot, generator: torch.Generator, cameras: Frames | PoseMixture, *, only_sure: bool
+        self, snapshot: Snapshot, generator: torch.Generator, cameras: Cameras | PoseMixture, *, sure_only: bool
     ) -> None:
-        self.snapshot, self.generator, self.cameras, self.only_sure = snapshot, generator, cameras, only_sure
+        self.snapshot, self.generator, self.cameras, self.sure_only = snapshot, generator, cameras, sure_only
 
     @property
     def nbytes(self) -> int:
         """Bytes of both."""
         return self.snapshot.nbytes + self.cameras.nbytes
 
-    def dream(self, count: int) -> Pixels:
-        """`count` pixels of the past, as the snapshot renders them; they may be fewer where it is unsure."""
-        asked = int(count * _MORE) if self.only_sure else count
-        pixels, opacity = self.snapshot.colour(self.cameras.draw(asked, self.generator))
-        if not self.only_sure:
+    def generate(self, count: int) -> Pixels:
+        """Render `count` pixels of the past by the snapshot; they may be fewer where unsure ones are left out."""
+        rendered = int(count * _EXTRA) if self.sure_only else count
+        pixels, opacity = self.snapshot.colour(self.cameras.sample_pixels(rendered, self.generator))
+        if not self.sure_only:
             return pixels
         sure = ((opacity < _UNSURE) | (opacity > 1.0 - _UNSURE)).nonzero()
         return pixels.select(sure[:count, 0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to go on exactly."""
         return {
             **self.snapshot.state_dict(),
             "cameras": self.cameras.state_dict(),
@@ -57,7 +58,7 @@ class GenerativeState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.snapshot.load_state_dict(state)
         self.cameras.load_state_dict(state["cameras"])
         self.generator.set_state(state["generator"])
@@ -69,24 +70,21 @@ class Generative(Strategy):
     generative replay"; a radiance field is its own generator).
 
     Attributes:
-        snapshot_bits: of each value of the snapshot's large tables, 4 to 8.
-        renew_every: experiences between snapshots. A stream's chunks are short, its snapshot may last for several;
-            from frames that came since, it renders what it could guess before.
-        past_share: share of a step's rays that are old ones; see `Replay`.
-        rays_per_pixel: rays averaged over each pixel's area when the snapshot is asked.
+        snapshot: how the snapshot is packed, and how long it lasts.
+        replay_fraction: fraction of a step's rays that are old ones; see `Replay`.
+        rays_per_pixel: rays averaged over each pixel's area when the snapshot renders.
     """
 
-    snapshot_bits: int = BITS
-    renew_every: int = 1
-    past_share: float = 0.5
+    snapshot: SnapshotSettings = field(default_factory=SnapshotSettings)
+    replay_fraction: float = 0.5
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        self._new_snapshot()  # these refuse what cannot work
-        split(2, self.past_share)
+        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        check_replay_fraction(self)
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
-        return GenerativeState(self._new_snapshot(), generator, Frames(), only_sure=False)
+        return GenerativeState(self.new_snapshot(), generator, Cameras(), sure_only=False)
 
     def begin(self, state: GenerativeState, experience: Experience, model: Model) -> None:
         state.snapshot.unpack(model)
@@ -97,12 +95,13 @@ class Generative(Strategy):
     def batch(self, state: GenerativeState, new: Pixels) -> Pixels:
         if not state.snapshot:
             return new
-        present, past = split(len(new), self.past_share)
-        return new.select(slice(present)).with_past(state.dream(past))
+        present, past = split_batch(len(new), self.replay_fraction)
+        return new.select(slice(present)).with_past(state.generate(past))
 
     def end(self, state: GenerativeState, experience: Experience, model: Model) -> None:
         state.cameras.add(experience.train)
         state.snapshot.offer(model)
 
-    def _new_snapshot(self) -> Snapshot:
-        return Snapshot(self.snapshot_bits, self.rays_per_pixel, self.renew_every)
+    def new_snapshot(self) -> Snapshot:
+        """Make a snapshot that is not yet taken."""
+        return Snapshot(self.snapshot, self.rays_per_pixel)

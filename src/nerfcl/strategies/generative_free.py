@@ -1,4 +1,4 @@
-"""Generative replay without cameras: a frozen snapshot renders the past from invented ones; no pose is kept either."""
+"""Generative replay without cameras: a snapshot renders the past from invented ones; no pose is kept either."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class GenerativeFree(Generative):
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
-        return GenerativeState(self._new_snapshot(), generator, PoseMixture(), only_sure=True)
+        return GenerativeState(self.new_snapshot(), generator, PoseMixture(), sure_only=True)

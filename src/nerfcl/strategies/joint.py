@@ -7,24 +7,25 @@ from typing import ClassVar
 
 import torch
 
-from nerfcl.memory.rays import MemorySettings, RayMemory
+from nerfcl.memory.rays import RayMemory, RayMemorySettings
 from nerfcl.models.rendering.model import Model
-from nerfcl.strategies.strategy import Strategy
+from nerfcl.strategies.strategy import Role, Strategy
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.tasks import Experience
+from nerfcl.streams.stream import Experience
 
 
 @dataclass(frozen=True)
 class Joint(Strategy):
-    """After each experience: a new model, trained on all experiences so far for as many steps as the others had.
+    """After each experience a new model is trained on all experiences so far, for as many steps as the others had.
 
     A batch has as many pixels as any strategy's new ones, drawn from all views so far.
     """
 
+    role: ClassVar[Role] = "upper bound"
     from_scratch: ClassVar[bool] = True
 
     def new_state(self, generator: torch.Generator) -> RayMemory:
-        return RayMemory(MemorySettings(capacity=None), generator)
+        return RayMemory(RayMemorySettings(rays=None), generator)
 
     def begin(self, state: RayMemory, experience: Experience, model: Model) -> None:
         state.fill(experience.train)

@@ -1,4 +1,4 @@
-"""Memory aware synapses: parameters are held by how much the length of what is rendered depends on them."""
+"""Memory aware synapses: parameters are held by how much the length of the rendered colours depends on them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfcl.strategies.importance import Anchored
+from nerfcl.errors import require
+from nerfcl.strategies.regularization import ParameterRegularization
 
 
 @dataclass(frozen=True)
-class Mas(Anchored):
+class Mas(ParameterRegularization):
     """MAS (Aljundi et al. 2018): importance is the mean over rays of the absolute derivative of the squared length of
     the rendered colour.
 
@@ -20,10 +21,19 @@ class Mas(Anchored):
     derivatives of opposite signs cancel, so that larger batches find less.
 
     Attributes:
-        strength: more forgets less and learns less; with this the new task of lego costs about half a decibel.
+        mas_lambda: weight of the penalty. More forgets less and learns less; with the default the new task of lego
+            loses about half a decibel.
     """
 
-    strength: float = 0.03
+    mas_lambda: float = 0.03
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.mas_lambda >= 0.0, self, "mas_lambda", "must not be negative")
+
+    @property
+    def penalty_weight(self) -> float:
+        return self.mas_lambda
 
     def importance_of(self, rgb: Tensor, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         del generator

@@ -1,21 +1,20 @@
-"""Experience replay: a memory of rays of the past, as many old rays a step as new ones."""
+"""Experience replay: a memory of rays of the past, as many old rays in a step as new ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nerfcl.memory.rays import STREAMING, MemorySettings, RayMemory
+from nerfcl.memory.rays import DrawSettings, RayMemory, RayMemorySettings
 from nerfcl.models.rendering.model import Model, Rendering
 from nerfcl.scenes.cameras import pixel_offsets
-from nerfcl.strategies.budget import rays_within
-from nerfcl.strategies.recollection import SoftTargets, recall_by
-from nerfcl.strategies.strategy import Strategy, split, squared_errors
+from nerfcl.strategies.strategy import Strategy, check_replay_fraction, split_batch, squared_errors
+from nerfcl.strategies.teacher import SoftTargets, teacher_of
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.tasks import Experience, Stream
+from nerfcl.streams.stream import Experience
 
 
 class ReplayState:
@@ -34,56 +33,47 @@ class ReplayState:
         return self.memory.nbytes + self.soft_targets.nbytes
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to go on exactly."""
         return {"memory": self.memory.state_dict(), "soft_targets": self.soft_targets.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.memory.load_state_dict(state["memory"])
         self.soft_targets.load_state_dict(state["soft_targets"])
 
 
 @dataclass(frozen=True)
-class Replay(Strategy):
-    """Replays stored rays (as the reference project's replay buffer; Chaudhry et al. 2019, "tiny episodic memories").
+class RayReplay(Strategy):
+    """What strategies that replay stored rays have in common; see `Replay`.
 
     Attributes:
-        memory_rays: capacity of the memory in rays; None keeps every ray of the past.
-        memory_fill, memory_draw, exploration, centre_weight: see `MemorySettings`.
-        soft_replay: replay what the model rendered when it had just learned a ray, not the ray's true colour.
+        memory: which rays are kept and replayed.
+        replay_fraction: fraction of a step's rays that are old ones, at least 0.5 and below 1: a step has twice as many
+            rays as there are new ones to choose from.
         update_losses: whether the stored losses become the latest ones seen.
-        past_share: share of a step's rays that are old ones, 0.5 to 1: a step has twice as many rays as there are new
-            ones to choose from.
-        soft_targets: second targets of the present's rays; see `SoftTargetRegularization`.
-        rays_per_pixel: rays averaged over each pixel's area when the model is asked.
+        soft_targets: whether new rays have second targets; see `SoftTargetRegularization`.
+        rays_per_pixel: rays averaged over each pixel's area when a teacher renders.
     """
 
-    memory_rays: int | None = 20_480
-    memory_fill: str = "random"
-    memory_draw: str = "random"
-    exploration: float = 0.0
-    centre_weight: float = 0.0
-    soft_replay: bool = False
+    memory: DrawSettings = field(default_factory=RayMemorySettings)
+    replay_fraction: float = 0.5
     update_losses: bool = False
-    past_share: float = 0.5
     soft_targets: bool = False
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # these refuse what cannot work
-        split(2, self.past_share)
-        self._memory_settings()
+        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        check_replay_fraction(self)
 
     @property
-    def watches_steps(self) -> bool:
-        return self.memory_fill in STREAMING
-
-    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
-        rays = rays_within(self._beside_soft_targets(budget, stream), self._memory_settings(), stream)
-        return {"memory_rays": rays} if rays > 0 else None
+    def ray_memory(self) -> RayMemorySettings:
+        """Settings of the memory of rays, which is unlimited where `memory` says no capacity."""
+        if isinstance(self.memory, RayMemorySettings):
+            return self.memory
+        return RayMemorySettings(rays=None, **asdict(self.memory))
 
     def new_state(self, generator: torch.Generator) -> ReplayState:
-        return ReplayState(RayMemory(self._memory_settings(), generator))
+        return ReplayState(RayMemory(self.ray_memory, generator))
 
     def begin(self, state: ReplayState, experience: Experience, model: Model) -> None:
         state.memory.open(experience.train)
@@ -95,50 +85,53 @@ class Replay(Strategy):
         batch = new if soft is None else replace(new, soft=soft)
         if not (state.memory.fills and len(state.memory)):
             return batch
-        present, past = split(len(new), self.past_share)
-        return batch.select(slice(present)).with_past(state.memory.draw(past))
+        present, past = split_batch(len(new), self.replay_fraction)
+        return self.with_past(state, batch.select(slice(present)), past)
 
-    def loss(self, state: ReplayState, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
+    def with_past(self, state: ReplayState, present: Pixels, count: int) -> Pixels:
+        """Append `count` pixels of the past."""
+        return present.with_past(state.memory.draw(count))
+
+    def loss(self, state: ReplayState, rendering: Rendering, batch: Pixels, model: Model) -> dict[str, Tensor]:
         state.memory.clock += 1
-        streaming = self.memory_fill in STREAMING
-        if streaming or self.update_losses:
+        during_training = self.ray_memory.fill_policy.during_training
+        if during_training or self.update_losses:
             errors = squared_errors(rendering.rgb.detach(), batch).cpu()
             if self.update_losses and batch.new < len(batch):
                 state.memory.set_losses(batch.indices[batch.new :], errors[batch.new :])
-            if streaming:
+            if during_training:
                 state.memory.offer(batch, errors)
-        return super().loss(state, rendering, batch)
-
-    def figures(self, state: ReplayState) -> dict[str, float]:
-        return state.memory.figures()
+        return super().loss(state, rendering, batch, model)
 
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:
-        state.memory.fill(experience.train, recall_by(experience, model, self.rays_per_pixel))
+        state.memory.fill(experience.train, teacher_of(experience, model, self.rays_per_pixel))
         state.soft_targets.end()
 
-    def _beside_soft_targets(self, budget: int, stream: Stream) -> int:
-        """What the largest experience's soft targets leave of a budget in bytes."""
-        if not self.soft_targets:
-            return budget
-        views = [experience.train for experience in stream[1:]]
-        return budget - 3 * max((len(each) * each.height * each.width for each in views), default=0)
-
-    def _memory_settings(self) -> MemorySettings:
-        return MemorySettings(
-            self.memory_rays,
-            self.memory_fill,
-            self.memory_draw,
-            self.exploration,
-            self.centre_weight,
-            self.soft_replay,
-        )
+    def metrics(self, state: ReplayState) -> dict[str, float]:
+        return state.memory.metrics()
 
 
 @dataclass(frozen=True)
-class ReplayAll(Replay):
-    """Replay with unlimited memory: every ray of the past."""
+class Replay(RayReplay):
+    """Replays stored rays (as the reference project's replay buffer; Chaudhry et al. 2019, "tiny episodic memories").
 
-    memory_rays: int | None = field(default=None, init=False)
+    Attributes:
+        memory: which rays are kept and replayed.
 
-    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
-        return {}
+    Example:
+        >>> Replay(RayMemorySettings(rays=20_480, fill="contrast")).memory.rays
+        20480
+    """
+
+    memory: RayMemorySettings = field(default_factory=RayMemorySettings)
+
+
+@dataclass(frozen=True)
+class ReplayAll(RayReplay):
+    """Replay with unlimited memory: every ray of the past.
+
+    Attributes:
+        memory: which rays are replayed.
+    """
+
+    memory: DrawSettings = field(default_factory=DrawSettings)

@@ -1,4 +1,4 @@
-"""The reference project's regularization: what the old model saw from the new views is a second target there."""
+"""The reference project's regularization: what the old model renders for the new views is a second target there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 from nerfcl.models.rendering.model import Model
 from nerfcl.scenes.cameras import pixel_offsets
-from nerfcl.strategies.recollection import SoftTargets
 from nerfcl.strategies.strategy import Strategy
+from nerfcl.strategies.teacher import SoftTargets
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.tasks import Experience
+from nerfcl.streams.stream import Experience
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class SoftTargetRegularization(Strategy):
     """Distillation on the views of the present (Li & Hoiem 2016, "Learning without Forgetting").
 
     Attributes:
-        rays_per_pixel: rays averaged over each pixel's area when the old model is asked.
+        rays_per_pixel: rays averaged over each pixel's area when the old model renders.
     """
 
     needs_boundaries: ClassVar[bool] = True
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # refuses what cannot work
+        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
 
     def new_state(self, generator: torch.Generator) -> SoftTargets:
         return SoftTargets()

@@ -3,81 +3,100 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import require
 from nerfcl.models.rendering.model import Model, Rendering
+from nerfcl.registry import Registry
+from nerfcl.strategies import STRATEGIES
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.tasks import Experience, Stream
+from nerfcl.streams.stream import Experience
+
+Role = Literal["contender", "lower bound", "upper bound"]
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the past is used while learning the present. Every hook is optional; this class is plain fine-tuning.
+    """How the past is used while the present is learned. Every hook is optional; this class is plain fine-tuning.
 
-    A strategy is a frozen dataclass of knobs. What changes while learning is its state, made by `new_state`, handed to
-    every hook, saved in checkpoints through the state's `state_dict()` and `load_state_dict()`, and counted by its
-    `nbytes`. None is a state, too. Until the first experience has ended there is no past: up to there every strategy
-    must train as fine-tuning does, so that comparisons train the first experience once.
+    A strategy is a frozen dataclass of hyperparameters. What changes while learning is its state: `new_state` makes it,
+    every hook gets it, checkpoints save it through the state's `state_dict()` and `load_state_dict()`, and its `nbytes`
+    are what the strategy keeps of the past. None is a state, too.
+
+    Until the first experience has ended there is no past: up to there every strategy must train as fine-tuning does,
+    so that a comparison trains the first experience once. (Only a memory that takes rays during training may begin to
+    fill.)
 
     Attributes:
+        role: what it is in a comparison. A lower bound keeps nothing of the past; an upper bound has all of it, and on
+            a stream of frames all frames at once.
         needs_boundaries: it must be told where experiences end; streams that do not announce it refuse it.
         from_scratch: each experience after the first begins with a new model and takes all steps so far.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Damped(Strategy):
+        ...     '''Fine-tuning whose new colours count half once there is a past.'''
+        ...
+        ...     def new_state(self, generator):
+        ...         return None
+        ...
+        ...     def loss(self, state, rendering, batch, model):
+        ...         return {name: 0.5 * part for name, part in super().loss(state, rendering, batch, model).items()}
+        >>> Damped().role
+        'contender'
     """
 
+    registry: ClassVar[Registry] = STRATEGIES
+    role: ClassVar[Role] = "contender"
     needs_boundaries: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False
 
-    @property
-    def watches_steps(self) -> bool:
-        """Whether it takes something from each step, so that another strategy cannot learn its first experience."""
-        return False
-
-    def within(self, budget: int, stream: Stream) -> dict[str, int] | None:
-        """The knobs with which at most `budget` bytes are kept of a stream, none larger than it takes to keep all.
-
-        Empty where no knob decides how many bytes those are; None where so few are of no use.
-        """
-        return {}
-
     def new_state(self, generator: torch.Generator) -> Any:
-        """State before the first experience; randomness comes from `generator`, which belongs to the state."""
+        """Make the state before the first experience; the generator belongs to it and is its source of randomness."""
         return None
 
     def begin(self, state: Any, experience: Experience, model: Model) -> None:
-        """Before an experience; the model has learned all those before it."""
+        """Prepare for an experience; the model has learned all those before it."""
 
     def resume(self, state: Any, model: Model) -> None:
-        """An experience that was left off is taken up again, in another process; called instead of `begin`."""
+        """Go on with an experience that was left off, in another process; called instead of `begin`."""
 
     def batch(self, state: Any, new: Pixels) -> Pixels:
-        """The pixels to train on in this step, from `new` ones of the present (B of them) and what was kept."""
+        """Choose the pixels to train on in this step, from `new` ones of the present (B of them) and what was kept."""
         return new
 
-    def loss(self, state: Any, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
-        """Named parts (scalars) of a rendered batch's loss; their sum is minimised."""
+    def loss(self, state: Any, rendering: Rendering, batch: Pixels, model: Model) -> dict[str, Tensor]:
+        """Compute the parts of the loss, whose sum is minimised: scalars by any name; curves are drawn of each.
+
+        Args:
+            state: of the strategy.
+            rendering: of the batch.
+            batch: what `batch` returned.
+            model: whose parameters a penalty may depend on.
+        """
         parts = colour_losses(rendering.rgb, batch)
         if rendering.coarse is not None:
             coarse = colour_losses(rendering.coarse, batch)
             parts = {name: part + coarse[name] for name, part in parts.items()}
         return parts
 
-    def figures(self, state: Any) -> dict[str, float]:
-        """Figures about the state that are worth a curve, by name."""
-        return {}
-
     def after_backward(self, state: Any, model: Model) -> None:
-        """Between the backward pass and the optimiser's step: gradients may be changed here."""
+        """Change gradients, between the backward pass and the optimiser's step."""
 
     def end(self, state: Any, experience: Experience, model: Model) -> None:
-        """After an experience: what is to be kept of it must be taken now."""
+        """Take what is to be kept of an experience, after its last step; the model is the one that is evaluated."""
+
+    def metrics(self, state: Any) -> dict[str, float]:
+        """Return values of the state that are worth a curve, by name."""
+        return {}
 
 
 def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
-    """Mean squared errors: "new" over the present's pixels, "replay" over the past's, "soft" against soft targets.
+    """Compute mean squared errors: "new" of the present's pixels, "replay" of the past's, "distill" of soft targets.
 
     Every pixel weighs the same: where there are k times as many of the past as of the present, "replay" is k times its
     mean. Where there are none, the part is missing; a batch of the past only counts as new.
@@ -93,22 +112,25 @@ def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
     if batch.new < len(batch):
         parts["replay"] = errors[batch.new :].mean() * ((len(batch) - batch.new) / batch.new)
     if batch.soft is not None:
-        parts["soft"] = (rgb[: batch.new] - batch.soft.to(rgb.device)).square().mean()
+        parts["distill"] = (rgb[: batch.new] - batch.soft.to(rgb.device)).square().mean()
     return parts
 
 
 def squared_errors(rgb: Tensor, batch: Pixels) -> Tensor:
-    """(B,) mean over channels of the squared error of (B, 3) rendered colours."""
+    """Compute the squared errors (B,) of rendered colours (B, 3), a mean over the channels."""
     return (rgb - batch.colours.to(rgb.device)).square().mean(-1)
 
 
-def split(offered: int, past_share: float) -> tuple[int, int]:
-    """How many of a step's pixels are of the present and of the past: twice as many as the present offers.
+def check_replay_fraction(strategy: Any) -> None:
+    """Refuse a `replay_fraction` that leaves nothing to the present, or asks more of it than it offers.
 
     Raises:
-        NerfclError: the past's share leaves nothing to the present, or asks more of it than it offers.
+        NerfclError: it is not at least 0.5 and below 1.
     """
-    if not 0.5 <= past_share < 1.0:
-        raise NerfclError(f"--past-share {past_share}: must be at least 0.5 and below 1")
-    past = min(round(2 * offered * past_share), 2 * offered - 1)
+    require(0.5 <= strategy.replay_fraction < 1.0, strategy, "replay_fraction", "must be at least 0.5 and below 1")
+
+
+def split_batch(offered: int, replay_fraction: float) -> tuple[int, int]:
+    """Divide a step's pixels, twice as many as the present offers, between the present and the past."""
+    past = min(round(2 * offered * replay_fraction), 2 * offered - 1)
     return 2 * offered - past, past

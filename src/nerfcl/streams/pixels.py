@@ -1,4 +1,4 @@
-"""A batch of pixels to train on: where they were seen from and what colour they had."""
+"""A batch of pixels to train on: where they were seen from, and what colour they had."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Pixels:
         columns: (B,) int64.
         rows: (B,) int64.
         colours: (B, 3) float32 targets, sRGB in [0, 1].
-        indices: (B,) int64, where they come from: among all pixels of the views, or in the memory.
-        new: the first `new` pixels are of the present, the others of the past.
+        indices: (B,) int64, where they come from: position among all pixels of the views, or in the memory.
+        new: so many first pixels are of the present, the others of the past.
         soft: (new, 3) float32 second targets of the present's pixels, or None.
     """
 
@@ -38,7 +38,7 @@ class Pixels:
         return self.columns.shape[0]
 
     def select(self, chosen: slice | Tensor) -> Pixels:
-        """Some of these pixels, in this order; all of them must be of the present, or all of the past."""
+        """Return some of these pixels, in this order; all must be of the present, or all of the past."""
         columns = self.columns[chosen]
         return Pixels(
             self.poses[chosen],
@@ -52,7 +52,7 @@ class Pixels:
         )
 
     def with_past(self, past: Pixels) -> Pixels:
-        """These pixels, followed by pixels of the past."""
+        """Append pixels of the past."""
         return replace(
             self,
             poses=torch.cat([self.poses, past.poses]),
@@ -65,7 +65,7 @@ class Pixels:
 
 
 def pixels_at(views: Views, indices: Tensor) -> Pixels:
-    """The pixels with these (B,) flat indices: view, row and column in row-major order."""
+    """Look up the pixels of views at (B,) flat indices: view, row and column in row-major order."""
     per_view = views.height * views.width
     view, pixel = indices // per_view, indices % per_view
     # index_select: a tenth of the time of indexing with brackets, and this is on the path of every step.

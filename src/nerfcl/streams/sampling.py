@@ -1,4 +1,4 @@
-"""Random draws of positions: in passes, by weight, and from the rest."""
+"""Random draws of positions: epoch by epoch, by weight, and from what is left."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ _LARGEST_SEED = 2**62
 _LARGEST_HYPERGEOMETRIC = 10**9  # numpy's
 
 
-class Passes:
-    """The numbers below `total` in random order, over and over, each pass in an order of its own.
+class EpochSampler:
+    """Draws the numbers below `total` without replacement, epoch after epoch, each in a random order of its own.
 
     Args:
         total: how many numbers there are, at least 1.
         generator: decides the orders.
+
+    Example:
+        >>> sampler = EpochSampler(4, torch.Generator().manual_seed(0))
+        >>> sorted(sampler.next(4).tolist())
+        [0, 1, 2, 3]
     """
 
     def __init__(self, total: int, generator: torch.Generator) -> None:
@@ -26,7 +31,7 @@ class Passes:
         self._restart(total)
 
     def next(self, count: int) -> Tensor:
-        """The next (count,) numbers; they may span passes."""
+        """Draw the next (count,) numbers; they may span epochs."""
         parts = []
         while count:
             if self._at == self.total:
@@ -42,11 +47,11 @@ class Passes:
         return torch.cat(parts).long()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the passes stand: three numbers, the order is made again from its seed. The generator is apart."""
+        """Return where the sampler stands; the order is made again from its seed, and the generator is apart."""
         return {"total": self.total, "seed": self._seed, "at": self._at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.total, self._seed, self._at, self._order = state["total"], state["seed"], state["at"], None
 
     def _restart(self, total: int) -> None:
@@ -54,16 +59,16 @@ class Passes:
         self._seed = int(torch.randint(_LARGEST_SEED, (), generator=self.generator))
 
 
-def draw_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draws positions one after the other without replacement, each with probability ∝ weight among those left.
+def sample_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw positions one after the other without replacement, each with probability ∝ weight among those left.
 
-    Drawing with replacement and leaving out what came before is the same distribution. Positions of weight zero come
-    last, in random order. Costs one pass over the weights' sums in blocks.
+    Drawing with replacement and dropping repetitions is the same distribution. Positions of weight zero come last, in
+    random order. Costs one pass over the weights' sums in blocks.
 
     Args:
         weights: (N,) not negative, finite.
-        count: how many, at most N.
-        generator: where randomness comes from.
+        count: number of draws, at most N.
+        generator: source of randomness.
 
     Returns:
         (count,) different positions.
@@ -85,14 +90,14 @@ def draw_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> T
     return torch.cat([tries, times.topk(missing, largest=False).indices])
 
 
-def draw_from_the_rest(total: int, taken: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draws positions below `total` uniformly without replacement, none of them in `taken`.
+def sample_others(total: int, taken: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw positions below `total` uniformly without replacement, none of them in `taken`.
 
     Args:
         total: number of positions.
         taken: (T,) different positions.
-        count: how many, at most `total - T`.
-        generator: where randomness comes from.
+        count: number of draws, at most `total - T`.
+        generator: source of randomness.
 
     Returns:
         (count,) different positions.
@@ -108,8 +113,8 @@ def draw_from_the_rest(total: int, taken: Tensor, count: int, generator: torch.G
     return rest[torch.randperm(len(rest), generator=generator)[:count]]
 
 
-def draw_arriving(arriving: int, before: int, count: int, generator: torch.Generator) -> int:
-    """How many of `count` things, drawn without replacement from `before` and `arriving` ones, are among the latter."""
+def sample_hypergeometric(arriving: int, before: int, count: int, generator: torch.Generator) -> int:
+    """Draw how many of `count` items, taken without replacement from `before` and `arriving` ones, are arriving."""
     seed = int(torch.randint(_LARGEST_SEED, (), generator=generator))
     rng = np.random.default_rng(seed)
     if max(arriving, before) < _LARGEST_HYPERGEOMETRIC:
@@ -117,14 +122,14 @@ def draw_arriving(arriving: int, before: int, count: int, generator: torch.Gener
     return int((rng.choice(arriving + before, count, replace=False, shuffle=False) < arriving).sum())
 
 
-def draw_by_region(losses: Tensor, side: int, count: int, generator: torch.Generator) -> Tensor:
-    """Draws pixels of images, in each of side x side regions as many as its share of the regions' mean losses.
+def sample_by_region(losses: Tensor, side: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draw pixels of images, in each of side x side regions in proportion to the region's mean loss.
 
     Args:
         losses: (N, H, W), not negative.
         side: regions along each side.
-        count: how many an image; fewer where a region has fewer pixels than its share.
-        generator: where randomness comes from.
+        count: pixels of an image; fewer where a region has fewer than it should give.
+        generator: source of randomness.
 
     Returns:
         Flat indices of different pixels, image by image.
@@ -136,8 +141,8 @@ def draw_by_region(losses: Tensor, side: int, count: int, generator: torch.Gener
     drawn = []
     for number, image in enumerate(losses.flatten(1)):
         means = torch.stack([image[region == r].mean() for r in range(side * side)])
-        shares = means / means.sum() if means.sum() > 0.0 else torch.full_like(means, 1.0 / len(means))
-        until = (shares.cumsum(0) / shares.sum() * count).round().long()  # of the sums, so that all add up to `count`
+        parts = means / means.sum() if means.sum() > 0.0 else torch.full_like(means, 1.0 / len(means))
+        until = (parts.cumsum(0) / parts.sum() * count).round().long()  # of the sums, so that all add up to `count`
         for r, rays in enumerate(until.diff(prepend=until.new_zeros(1)).tolist()):
             inside = (region == r).nonzero()[:, 0]
             drawn.append(number * height * width + inside[torch.randperm(len(inside), generator=generator)[:rays]])
@@ -145,7 +150,7 @@ def draw_by_region(losses: Tensor, side: int, count: int, generator: torch.Gener
 
 
 def _draw_with_replacement(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Up to (count,) positions ∝ weight, found by the sums of blocks and then within a block."""
+    """Draw up to (count,) positions ∝ weight, by the sums of blocks and then within a block."""
     blocks = torch.nn.functional.pad(weights, (0, -len(weights) % _BLOCK)).view(-1, _BLOCK)
     sums = blocks.sum(1, dtype=torch.float32).double()
     until = sums.cumsum(0)  # (blocks,)
@@ -153,15 +158,15 @@ def _draw_with_replacement(weights: Tensor, count: int, generator: torch.Generat
     block = torch.searchsorted(until, drawn, right=True).clamp_(max=len(until) - 1)
     values = blocks.index_select(0, block).float()  # (count, _BLOCK)
     steps = values.cumsum(1)
-    # The two sums round differently: what was drawn is a share of the block.
-    share = ((drawn - (until[block] - sums[block])) / sums[block]).clamp_(0.0, 1.0).float()
-    place = torch.searchsorted(steps, (share * steps[:, -1])[:, None], right=True)[:, 0].clamp_(max=_BLOCK - 1)
+    # The two sums round differently: what was drawn is a fraction of the block.
+    fraction = ((drawn - (until[block] - sums[block])) / sums[block]).clamp_(0.0, 1.0).float()
+    place = torch.searchsorted(steps, (fraction * steps[:, -1])[:, None], right=True)[:, 0].clamp_(max=_BLOCK - 1)
     possible = values.gather(1, place[:, None])[:, 0] > 0.0
     return (block * _BLOCK + place)[possible]
 
 
 def _first_of_each(values: Tensor) -> Tensor:
-    """The different values, in the order of their first appearance."""
+    """Drop repetitions, keeping the order of first appearance."""
     ordered, places = values.sort(stable=True)
     first = torch.ones(len(values), dtype=torch.bool)
     first[1:] = ordered[1:] != ordered[:-1]

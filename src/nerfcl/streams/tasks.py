@@ -1,56 +1,21 @@
-"""Scene -> stream: what a learner is shown, one experience after the other."""
+"""Scene -> stream of announced tasks: sides, azimuth sectors, or everything at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.scene import Scene, Views
+from nerfcl.streams.stream import Experience, Stream
 
-
-@dataclass(frozen=True)
-class Remembered:
-    """What an earlier model made of N views, where that is written down.
-
-    Attributes:
-        colours: (N, H, W, 3) uint8 as rendered, or None.
-        losses: (N, H, W) float32 mean squared errors over the channels, or None.
-    """
-
-    colours: Tensor | None = None
-    losses: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Experience:
-    """One stretch of a stream: views to learn from while it lasts.
-
-    Attributes:
-        name: the task's name.
-        train: views that are there during this experience, and gone afterwards.
-        val: views to watch the training with.
-        test: views that score what was learned here; never trained on.
-        announced: whether the learner is told where the experience begins and ends.
-        remembered: what an earlier model made of the train views; None asks the model itself where that is needed.
-    """
-
-    name: str
-    train: Views
-    val: Views
-    test: Views
-    announced: bool = True
-    remembered: Remembered | None = None
-
-
-Stream = tuple[Experience, ...]
+_MOST_SECTORS = 1000
 
 
 def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
-    """The stream that `--tasks` names.
+    """Split a scene into tasks.
 
     Args:
         scene: where the views come from.
@@ -58,39 +23,41 @@ def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
             views at once.
 
     Raises:
-        NerfclError: no such task, or a task without train or test views.
+        NerfclError: there is no such task, or a task has no train, val or test views.
     """
+    named = Argument("tasks", tuple(tasks))
     if not tasks:
-        raise NerfclError("--tasks: name at least one task: right, left, sectors:N or all")
+        raise NerfclError(named, ": name at least one task: right, left, sectors:N or all")
     if len(set(tasks)) < len(tasks):
-        raise NerfclError(f"--tasks {' '.join(tasks)}: names a task twice")
-    experiences = tuple(part for task in tasks for part in _experiences(scene, task))
+        raise NerfclError(named, ": names a task twice")
+    experiences = tuple(part for task in tasks for part in _experiences(scene, task, named))
     if len(tasks) > 1 and any(task == "all" or task.startswith("sectors:") for task in tasks):
-        raise NerfclError(f"--tasks {' '.join(tasks)}: 'all' and 'sectors:N' are whole streams and stand alone")
+        raise NerfclError(named, ": 'all' and 'sectors:N' are whole streams and stand alone")
     for experience in experiences:
         for split in ("train", "val", "test"):
             if not len(getattr(experience, split)):
                 raise NerfclError(
-                    f"--tasks {' '.join(tasks)}: scene '{scene.name}' has no {split} view for task "
-                    f"'{experience.name}'; choose other tasks or add views"
+                    named,
+                    f": scene '{scene.name}' has no {split} view for task '{experience.name}'; choose other tasks or "
+                    "add views",
                 )
-    return experiences
+    return Stream(experiences)
 
 
 def on_side(views: Views, side: str) -> list[int]:
-    """Positions of the views whose camera is on that side: "right" is world x > 0, "left" is x <= 0."""
+    """List the positions of the views whose camera is on one side: "right" is world x > 0, "left" is x <= 0."""
     x = views.poses[:, 0, 3].tolist()
     return [i for i, value in enumerate(x) if (value > 0.0) == (side == "right")]
 
 
 def azimuth(poses: Tensor) -> list[float]:
-    """Each camera's azimuth around world z, in [0, 2 pi), from its position."""
+    """Compute each camera's azimuth around world z, in [0, 2 pi), from its position; poses are (N, 4, 4)."""
     positions = poses[:, :3, 3].tolist()
     return [math.atan2(y, x) % (2.0 * math.pi) for x, y, _ in positions]
 
 
 def in_sector(views: Views, sector: int, count: int) -> list[int]:
-    """Positions of the views in azimuth sector `sector` of `count`; sector 0 begins at world +x."""
+    """List the positions of the views in azimuth sector `sector` of `count`; sector 0 begins at world +x."""
     return [
         i
         for i, angle in enumerate(azimuth(views.poses))
@@ -99,10 +66,10 @@ def in_sector(views: Views, sector: int, count: int) -> list[int]:
 
 
 def select_views(views: Views, task: str) -> list[int]:
-    """Positions of the views that belong to one task ("right", "left", "all" or "sector K/N").
+    """List the positions of the views that belong to one task ("right", "left", "all" or "sector K/N").
 
     Raises:
-        NerfclError: no such task.
+        NerfclError: there is no such task.
     """
     if task == "all":
         return list(range(len(views)))
@@ -112,17 +79,15 @@ def select_views(views: Views, task: str) -> list[int]:
         sector, _, count = task.removeprefix("sector ").partition("/")
         if sector.isdecimal() and count.isdecimal() and 1 <= int(sector) <= int(count):
             return in_sector(views, int(sector) - 1, int(count))
-    raise NerfclError(
-        f"task '{task}' is unknown; tasks are: right, left, all, sectors:N (one of them: \"sector 1/10\")"
-    )
+    raise NerfclError(f"task '{task}' is unknown; choose right, left, all or sectors:N (one of them: \"sector 1/10\")")
 
 
-def _experiences(scene: Scene, task: str) -> list[Experience]:
+def _experiences(scene: Scene, task: str, named: Argument) -> list[Experience]:
     names = [task]
     if task.startswith("sectors:"):
         count = task.removeprefix("sectors:")
-        if not count.isdecimal() or not 1 <= int(count) <= 1000:
-            raise NerfclError(f"--tasks {task}: write sectors:N with N between 1 and 1000, for example sectors:10")
+        if not count.isdecimal() or not 1 <= int(count) <= _MOST_SECTORS:
+            raise NerfclError(named, f": write sectors:N with N between 1 and {_MOST_SECTORS}, for example sectors:10")
         names = [f"sector {i + 1}/{count}" for i in range(int(count))]
     return [
         Experience(

@@ -1,0 +1,1 @@
+"""The one training loop, the learner that it changes, evaluation, checkpoints, and optimisers."""

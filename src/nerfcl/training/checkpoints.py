@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ import torch
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import written_aside
-from nerfcl.models.rendering.model import Model
-from nerfcl.models.settings import ModelSettings, settings_from_dict, settings_to_dict
-from nerfcl.streams.sampling import Passes
-from nerfcl.training.learner import History, Learner
-from nerfcl.training.optimisation import OptimisationSettings, ParameterMean, make_optimiser, mean_of
+from nerfcl.models.rendering.model import Model, ModelSettings
+from nerfcl.serialisation import from_plain, to_plain
+from nerfcl.streams.sampling import EpochSampler
+from nerfcl.training.ema import Ema, make_ema
+from nerfcl.training.history import History, Validation
+from nerfcl.training.learner import Learner
+from nerfcl.training.migration import migrated
+from nerfcl.training.optimisers import make_optimiser
+from nerfcl.training.settings import OptimiserSettings
 
-_FORMAT = "nerfcl checkpoint 2"
+FORMAT = "nerfcl checkpoint 3"
 
 
 @dataclass(frozen=True)
@@ -26,18 +30,20 @@ class Checkpoint:
     """A learner, between two experiences or within one.
 
     Attributes:
-        run: what the run was configured with, as in its config.json.
+        experiment: the description of the experiment, as plain values; None in files of version 0.1.
+        options: in files of version 0.1, the options of the command that wrote it.
+        extra: what else its writer needs to go on.
         model_settings: how to build the model.
         model: the model's state.
-        strategy_state: the strategy's state, None if it has none.
+        strategy_state: of the strategy, None if it has none.
         history: what is known of the run so far.
         done, at, epochs: where it stands; see `Learner`.
         optimiser: the optimiser's state, None before the first step.
-        mean: that of the running mean of the parameters, None without one.
-        order, generator: of the present experience's randomness, None between two.
+        ema: state of the average of the parameters, None without one.
+        sampler, generator: of the present experience's randomness, None between two.
     """
 
-    run: dict[str, Any]
+    experiment: dict[str, Any] | None
     model_settings: ModelSettings
     model: Mapping[str, Any]
     strategy_state: dict[str, Any] | None
@@ -46,51 +52,60 @@ class Checkpoint:
     at: int
     epochs: int
     optimiser: dict[str, Any] | None
-    mean: dict[str, Any] | None
-    order: dict[str, Any] | None
+    ema: dict[str, Any] | None
+    sampler: dict[str, Any] | None
     generator: torch.Tensor | None
+    extra: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
     path: Path,
     learner: Learner,
-    run: dict[str, Any],
+    experiment: dict[str, Any],
     model_settings: ModelSettings,
     *,
+    extra: dict[str, Any] | None = None,
     with_optimiser: bool = True,
 ) -> None:
-    """Writes a checkpoint aside and renames it, so that there is either all of it or nothing.
+    """Write a checkpoint aside and rename it, so that there is either all of it or nothing.
 
     Args:
         path: the file.
         learner: what is saved.
-        run: what the run was configured with.
+        experiment: its description, as plain values.
         model_settings: how to build the model.
-        with_optimiser: whether what comes next needs the optimiser's state; it is larger than all the rest.
+        extra: what else is needed to go on: plain values and tensors.
+        with_optimiser: whether what comes next needs the optimiser's state, which is larger than all the rest.
 
     Raises:
         NerfclError: the file cannot be written.
     """
-    history = dict(vars(learner.history))
-    history["frames"] = [(where, torch.from_numpy(image)) for where, image in learner.history.frames]
-    history["pictures"] = [
-        {i: torch.from_numpy(image) for i, image in images.items()} for images in learner.history.pictures
-    ]
     content = {
-        "format": _FORMAT,
-        "run": run,
-        "model_settings": settings_to_dict(model_settings),
+        "format": FORMAT,
+        "experiment": experiment,
+        "extra": extra or {},
+        "model_settings": to_plain(model_settings),
         "model": learner.model.state_dict(),
         "strategy_state": None if learner.state is None else learner.state.state_dict(),
-        "history": history,
+        "history": _history_to_plain(learner.history),
         "done": learner.done,
         "at": learner.at,
         "epochs": learner.epochs,
         "optimiser": learner.optimiser.state_dict() if learner.optimiser is not None and with_optimiser else None,
-        "mean": None if learner.mean is None else learner.mean.state_dict(),
-        "order": learner.order.state_dict() if learner.order is not None and learner.at else None,
+        "ema": None if learner.ema is None else learner.ema.state_dict(),
+        "sampler": learner.sampler.state_dict() if learner.sampler is not None and learner.at else None,
         "generator": learner.generator.get_state() if learner.at else None,
     }
+    save_tensors(path, content)
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors and plain values with `torch.save`, aside first.
+
+    Raises:
+        NerfclError: the file cannot be written.
+    """
     with written_aside(path) as aside:
         try:
             torch.save(content, aside)
@@ -99,7 +114,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint, without running code from it.
+    """Read a checkpoint without running code from it. Files of version 0.1 are migrated.
 
     Raises:
         NerfclError: there is no such file, or it is damaged or something else.
@@ -110,38 +125,36 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise NerfclError(f"{path}: no such checkpoint; a run writes one after each task") from None
     except Exception:  # the unpickler raises whatever the bytes of a strange file lead it to
         raise NerfclError(
-            f"{path}: is not a nerfcl checkpoint, or is damaged; name a .pt file that a run wrote"
+            f"{path}: is not a nerfcl checkpoint, or is damaged; name a .pt or .ckpt file that a run wrote"
         ) from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise NerfclError(f"{path}: is not a nerfcl checkpoint of this version; name a .pt file that a run wrote")
-    history = content["history"]
-    history["frames"] = [(where, np.asarray(image)) for where, image in history["frames"]]
-    history["pictures"] = [{i: np.asarray(image) for i, image in images.items()} for images in history["pictures"]]
-    progress = {name: content[name] for name in ("done", "at", "epochs", "optimiser", "order", "generator")}
+    content = migrated(content, path)
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise NerfclError(f"{path}: is not a nerfcl checkpoint; name a .pt or .ckpt file that a run wrote")
     return Checkpoint(
-        content["run"],
-        settings_from_dict(content["model_settings"]),
-        content["model"],
-        content["strategy_state"],
-        History(**history),
-        mean=content.get("mean"),
-        **progress,
+        model_settings=from_plain(ModelSettings, content.pop("model_settings")),
+        history=_history_from_plain(content.pop("history")),
+        **content,
     )
 
 
-def shown_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Model:
-    """The model that the checkpoint's learner would render views with; see `Learner.shown`."""
+def evaluated_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Model:
+    """Build the model that the checkpoint's learner would render views with; see `Learner.evaluated_model`."""
     model = checkpoint.model_settings.build(0, device)
     model.load_state_dict(checkpoint.model)
-    if checkpoint.mean is None:
+    if checkpoint.ema is None:
         return model
-    mean = ParameterMean(model.parameters(), 0.0)
-    mean.load_state_dict(checkpoint.mean)
-    return mean.applied_to(model)
+    ema = Ema(model.parameters(), 0.0)
+    ema.load_state_dict(checkpoint.ema)
+    return ema.applied_to(model)
 
 
-def resume(learner: Learner, checkpoint: Checkpoint, optimisation: OptimisationSettings) -> None:
-    """Puts a new learner where the checkpoint's learner stood.
+def resume(learner: Learner, checkpoint: Checkpoint, optimiser: OptimiserSettings) -> None:
+    """Put a new learner where the checkpoint's learner stood.
+
+    Args:
+        learner: changed.
+        checkpoint: where it stood.
+        optimiser: settings of the one that the learner goes on with.
 
     Raises:
         NerfclError: the checkpoint's model or optimiser is of another kind than the learner's.
@@ -151,11 +164,11 @@ def resume(learner: Learner, checkpoint: Checkpoint, optimisation: OptimisationS
         if checkpoint.strategy_state is not None and learner.state is not None:
             learner.state.load_state_dict(checkpoint.strategy_state)
         if checkpoint.optimiser is not None:
-            learner.optimiser = make_optimiser(learner.model.parameters(), optimisation)
+            learner.optimiser = make_optimiser(learner.model.parameters(), optimiser)
             learner.optimiser.load_state_dict(checkpoint.optimiser)
-        learner.mean = mean_of(learner.model.parameters(), optimisation)
-        if learner.mean is not None and checkpoint.mean is not None:
-            learner.mean.load_state_dict(checkpoint.mean)
+        learner.ema = make_ema(learner.model.parameters(), optimiser)
+        if learner.ema is not None and checkpoint.ema is not None:
+            learner.ema.load_state_dict(checkpoint.ema)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise NerfclError(
@@ -164,7 +177,27 @@ def resume(learner: Learner, checkpoint: Checkpoint, optimisation: OptimisationS
         ) from error
     learner.history, learner.done = checkpoint.history, checkpoint.done
     learner.at, learner.epochs = checkpoint.at, checkpoint.epochs
-    if checkpoint.order is not None and checkpoint.generator is not None:
-        learner.order = Passes(1, learner.generator)
-        learner.order.load_state_dict(checkpoint.order)
+    if checkpoint.sampler is not None and checkpoint.generator is not None:
+        learner.sampler = EpochSampler(1, learner.generator)
+        learner.sampler.load_state_dict(checkpoint.sampler)
         learner.generator.set_state(checkpoint.generator)
+
+
+def _history_to_plain(history: History) -> dict[str, Any]:
+    return {
+        **vars(history),
+        "validation": [(validation.at, validation.psnr) for validation in history.validation],
+        "frames": [(at, torch.from_numpy(image)) for at, image in history.frames],
+        "renderings": [{i: torch.from_numpy(image) for i, image in images.items()} for images in history.renderings],
+    }
+
+
+def _history_from_plain(content: dict[str, Any]) -> History:
+    return History(
+        **{
+            **content,
+            "validation": [Validation(at, psnr) for at, psnr in content["validation"]],
+            "frames": [(at, np.asarray(image)) for at, image in content["frames"]],
+            "renderings": [{i: np.asarray(image) for i, image in images.items()} for images in content["renderings"]],
+        }
+    )

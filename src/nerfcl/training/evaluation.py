@@ -1,16 +1,21 @@
-"""Renders views and scores them."""
+"""Rendering views and scoring them: once, or while a learner learns."""
 
 from __future__ import annotations
 
-import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from nerfcl.metrics import image as metrics
-from nerfcl.models.rendering.model import Model, render_image
+from nerfcl.models.rendering.model import Model, Rendering, render_image
 from nerfcl.progress import Track, untracked
 from nerfcl.scenes.scene import Views
+from nerfcl.streams.stream import Stream, spread_positions
+from nerfcl.training.history import Validation, mean_psnr
+from nerfcl.training.learner import Learner
+from nerfcl.training.settings import EvaluationSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,8 @@ class Scores:
 
     Attributes:
         psnr: N values in dB.
-        ssim: N values, at most 1; empty if not asked for.
-        images: the renderings asked for, by position: (H, W, 3) uint8.
+        ssim: N values, at most 1; empty where it was not computed.
+        images: the renderings that were kept, by position: (H, W, 3) uint8.
     """
 
     psnr: list[float]
@@ -29,8 +34,42 @@ class Scores:
 
     @property
     def mean_psnr(self) -> float:
-        """Mean over views of each view's PSNR; NaN without any."""
-        return sum(self.psnr) / len(self.psnr) if self.psnr else math.nan
+        """Mean over views of each view's PSNR; NaN where there are none."""
+        return mean_psnr(self.psnr)
+
+
+@dataclass(frozen=True)
+class RenderedView:
+    """One view, rendered and scored.
+
+    Attributes:
+        index: its position.
+        rendering: in floating point.
+        image: (H, W, 3) uint8, as it would be saved.
+        psnr: of the image, dB.
+    """
+
+    index: int
+    rendering: Rendering
+    image: np.ndarray
+    psnr: float
+
+
+def render_views(
+    model: Model, views: Views, *, rays_per_pixel: int = 1, track: Track = untracked
+) -> Iterator[RenderedView]:
+    """Render views one by one, and compare what would be saved as a PNG with the truth.
+
+    Args:
+        model: what renders.
+        views: cameras and true images.
+        rays_per_pixel: rays averaged over each pixel's area, a square number.
+        track: iterates over the views, and may show how far it has come.
+    """
+    for index in track(range(len(views)), "rendering views"):
+        rendering = render_image(model, views.camera(index), rays_per_pixel=rays_per_pixel)
+        image = metrics.to_uint8(rendering.rgb).cpu().numpy()
+        yield RenderedView(index, rendering, image, metrics.psnr(image, views.images[index].numpy()))
 
 
 def evaluate(
@@ -38,33 +77,119 @@ def evaluate(
     views: Views,
     *,
     rays_per_pixel: int = 1,
-    with_ssim: bool = True,
+    ssim: bool = True,
     keep_images: tuple[int, ...] | None = (),
     track: Track = untracked,
 ) -> Scores:
-    """Renders every view and compares what would be saved as a PNG with the truth.
+    """Render every view and compare what would be saved as a PNG with the truth.
 
     Args:
         model: what renders.
         views: cameras and true images.
         rays_per_pixel: rays averaged over each pixel's area, a square number.
-        with_ssim: whether to compute SSIM, too.
+        ssim: whether to compute SSIM, too.
         keep_images: positions of the views whose renderings to return; None returns all.
-        track: passes on what it is given to iterate over, and may show how far it has come.
+        track: iterates over the views, and may show how far it has come.
     """
-    psnr, ssim, images = [], [], {}
-    for i in track(range(len(views)), "rendering views"):
-        image = render_uint8(model, views, i, rays_per_pixel)
-        truth = views.images[i].numpy()
-        psnr.append(metrics.psnr(image, truth))
-        if with_ssim:
-            ssim.append(metrics.ssim(image, truth))
-        if keep_images is None or i in keep_images:
-            images[i] = image
-    return Scores(psnr, ssim, images)
+    scores = Scores([], [], {})
+    for view in render_views(model, views, rays_per_pixel=rays_per_pixel, track=track):
+        scores.psnr.append(view.psnr)
+        if ssim:
+            scores.ssim.append(metrics.ssim(view.image, views.images[view.index].numpy()))
+        if keep_images is None or view.index in keep_images:
+            scores.images[view.index] = view.image
+    return scores
 
 
-def render_uint8(model: Model, views: Views, index: int, rays_per_pixel: int = 1) -> np.ndarray:
-    """One view as it would be saved: (H, W, 3) uint8."""
-    rendering = render_image(model, views.camera(index), rays_per_pixel=rays_per_pixel)
-    return metrics.to_uint8(rendering.rgb).cpu().numpy()
+class Evaluator:
+    """Evaluates a learner while it learns a stream, when it is time, and notes the results in its history.
+
+    Args:
+        stream: what is learned; says which views are evaluated.
+        training: how long it is learned.
+        evaluation: how often it is evaluated; what is left to the stream's length is decided here.
+    """
+
+    def __init__(self, stream: Stream, training: TrainingSettings, evaluation: EvaluationSettings) -> None:
+        self._stream, self._rays_per_pixel = stream, training.rays_per_pixel
+        steps = training.steps * len(stream)
+        self._training, self._evaluation = training, evaluation
+        self._frame_every = _or_fraction(evaluation.frame_every, steps // 64)
+        self._test_every = _or_fraction(evaluation.test_every, len(stream) // 5)
+        self._seen_every = _or_fraction(evaluation.seen_every, len(stream) // 25)
+        views = evaluation.evaluate_views
+        self._validated = [group.val.select(spread_positions(len(group.val), views)) for group in stream.groups]
+
+    def validate_if_due(self, learner: Learner, steps: int) -> bool:
+        """Evaluate validation views, and render the watched view, when it is time for either.
+
+        Args:
+            learner: within an experience, after a step.
+            steps: of the experience.
+
+        Returns:
+            Whether there was anything to do.
+        """
+        started = time.perf_counter()
+        history, announced = learner.history, self._stream[learner.done].announced
+        last = learner.at == steps and (announced or learner.done + 1 == len(self._stream))
+        # Where nobody announces an experience, the steps of the whole stream count.
+        count = learner.at if announced else history.steps
+        validation_due = count % self._validation_interval(learner) == 0 or last
+        frame_due = self._frame_every > 0 and (count % self._frame_every == 0 or last)
+        if not (validation_due or frame_due):
+            return False
+        model, at = learner.evaluated_model, learner.done + learner.at / steps
+        if validation_due:
+            psnr = [self._evaluate(model, views, ssim=False).psnr for views in self._validated]
+            history.validation.append(Validation(at, psnr))
+        if frame_due:
+            watched = self._stream.watched
+            view = self._stream.groups[watched.group].test.select([watched.view])
+            history.frames.append((at, self._evaluate(model, view, ssim=False, keep_images=(0,)).images[0]))
+        history.evaluation += time.perf_counter() - started
+        return True
+
+    def test_if_due(self, learner: Learner) -> None:
+        """Evaluate all test views, and all train views seen so far, when it is time for either.
+
+        Args:
+            learner: has just learned an experience that does not count as done yet.
+        """
+        started = time.perf_counter()
+        history, over = learner.history, learner.done + 1
+        last = over == len(self._stream)
+        test_due = over % self._test_every == 0 or last
+        seen_due = self._seen_every > 0 and (over % self._seen_every == 0 or last)
+        if not (test_due or seen_due):
+            return
+        model = learner.evaluated_model
+        if test_due:
+            watched = self._stream.watched
+            kept = [watched.shown if j == watched.group else () for j in range(len(self._stream.groups))]
+            scores = [
+                self._evaluate(model, group.test, ssim=self._evaluation.ssim, keep_images=images)
+                for group, images in zip(self._stream.groups, kept, strict=True)
+            ]
+            history.R.append([score.mean_psnr for score in scores])
+            history.tested.append(over)
+            history.psnr.append([score.psnr for score in scores])
+            history.ssim.append([score.ssim for score in scores])
+            history.renderings.append(scores[watched.group].images)
+        if seen_due:
+            seen = Views.concatenate([experience.train for experience in self._stream[:over]])
+            history.seen.append((over, self._evaluate(model, seen, ssim=False).psnr))
+        history.evaluation += time.perf_counter() - started
+
+    def _validation_interval(self, learner: Learner) -> int:
+        """Count the steps between evaluations on validation views."""
+        if self._evaluation.evaluate_epochs is None:
+            return self._evaluation.evaluate_every
+        return self._evaluation.evaluate_epochs * self._training.steps_per_epoch(self._stream[learner.done])
+
+    def _evaluate(self, model: Model, views: Views, *, ssim: bool, keep_images: tuple[int, ...] = ()) -> Scores:
+        return evaluate(model, views, rays_per_pixel=self._rays_per_pixel, ssim=ssim, keep_images=keep_images)
+
+
+def _or_fraction(interval: int | None, fraction: int) -> int:
+    return max(fraction, 1) if interval is None else interval

@@ -14,15 +14,15 @@ from nerfcl.cli.reference.options import (
     check_online,
     check_train,
     eval_parser,
-    in_these_words,
     online_parser,
+    spell,
     train_parser,
 )
 from nerfcl.errors import NerfclError
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
-    """What train.py does.
+    """Do what train.py does.
 
     Args:
         arguments: the command line without the program's name; None takes the process's own.
@@ -42,7 +42,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def online_main(arguments: Sequence[str] | None = None) -> int:
-    """What train_online.py does; see `train_main`."""
+    """Do what train_online.py does; see `train_main`."""
 
     def run(options: Namespace) -> None:
         check_online(options)
@@ -55,7 +55,7 @@ def online_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:
-    """What eval.py does; see `train_main`."""
+    """Do what eval.py does; see `train_main`."""
 
     def run(options: Namespace) -> None:
         check_eval(options)
@@ -70,7 +70,7 @@ def _main(program: str, run: Callable[[Namespace], None], options: Namespace, ho
     try:
         run(options)
     except NerfclError as error:
-        print(f"{program}: {in_these_words(str(error))}", file=sys.stderr)
+        print(f"{program}: {error.spelled(spell)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{program}: interrupted; {how_to_go_on}", file=sys.stderr)

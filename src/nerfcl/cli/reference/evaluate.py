@@ -1,54 +1,32 @@
-"""eval.py: renders test views and scores them, or train views and writes down what the model made of them."""
+"""eval.py: renders test views and scores them, or train views and writes down what the model renders for them."""
 
 from __future__ import annotations
 
 import errno
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
-from torch import Tensor
 
-from nerfcl.cli.reference.recollections import COLOURS, LOSSES, colours_file, losses_file, write_colours, write_losses
-from nerfcl.cli.reference.scene import checkpoint_of, resampled, scene_of
+from nerfcl.cli.reference.describe import check_layout, checkpoint_of, resampled, scene_settings, told_by
+from nerfcl.cli.reference.teacher_files import COLOURS, LOSSES, colours_file, losses_file, write_colours, write_losses
+from nerfcl.config.experiment import Experiment
 from nerfcl.errors import NerfclError
-from nerfcl.experiments.runs import device_of
+from nerfcl.experiments.execute import compilation_seconds
 from nerfcl.files import written_aside
-from nerfcl.metrics.image import psnr, to_uint8
-from nerfcl.models.kernels import compile_kernels
-from nerfcl.models.rendering.model import Model, render_image
-from nerfcl.reports.progress import track
-from nerfcl.scenes import Views
+from nerfcl.reports.live.progress import track
 from nerfcl.streams.tasks import select_views
+from nerfcl.training.checkpoints import evaluated_model
+from nerfcl.training.evaluation import render_views
 
 _FRAMES_A_SECOND = 30
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """One view.
-
-    Attributes:
-        index: its position.
-        image: (H, W, 3) uint8.
-        depth: (H, W) float32, world units.
-        losses: (H, W) float32, mean squared error over the channels before colours were rounded.
-        psnr: of the image, dB.
-    """
-
-    index: int
-    image: np.ndarray
-    depth: np.ndarray
-    losses: Tensor
-    psnr: float
-
-
 def run(options: Namespace) -> None:
-    """Renders, writes, and prints the mean PSNR.
+    """Render, write, and print the mean PSNR.
 
     Args:
         options: checked flags; see `options.py`.
@@ -56,11 +34,12 @@ def run(options: Namespace) -> None:
     Raises:
         NerfclError: something the user can put right; then nothing was rendered.
     """
-    device = device_of(options.device)
+    device = Experiment(device=options.device).torch_device
     checkpoint = checkpoint_of(options)
-    settings = resampled(checkpoint.model_settings, options)
-    center = checkpoint.run["pixel_center"] if options.pixel_center is None else options.pixel_center
-    scene = scene_of(options, center)
+    checkpoint = replace(checkpoint, model_settings=resampled(checkpoint.model_settings, options))
+    center = told_by(checkpoint)["pixel_center"] if options.pixel_center is None else options.pixel_center
+    check_layout(options)
+    scene = scene_settings(options, center).load(track)
     side = "all" if options.test_view == "NA" else options.test_view
     views = scene.train if options.split == "infer_train" else scene.test.select(select_views(scene.test, side))
     if not len(views):
@@ -69,19 +48,20 @@ def run(options: Namespace) -> None:
     results = Path("results") / options.dataset_name / options.scene_name / options.save_dir_name
     for folder in (root / COLOURS, root / LOSSES, results) if options.split == "infer_train" else (results,):
         _check_writable(folder)
-    model = settings.build(0, device)
-    model.load_state_dict(checkpoint.model)
-    compile_kernels()
+    model = evaluated_model(checkpoint, device)
+    compilation_seconds()
 
     images, scores = [], []
-    for view in _rendered(model, views):
+    for view in render_views(model, views, track=track):
         if options.split == "infer_train":
+            truth = views.images[view.index].float() / 255.0
+            losses = (view.rendering.rgb.cpu() - truth).square().mean(-1)  # (H, W), before colours were rounded
             write_colours(colours_file(root, view.index), view.image)
-            write_losses(losses_file(root, view.index), view.losses)
+            write_losses(losses_file(root, view.index), losses)
         else:
             write_colours(results / f"r_{view.index}.png", view.image)
         if options.save_depth:
-            write_depth(results, view.index, view.depth, options.depth_format)
+            write_depth(results, view.index, view.rendering.depth.cpu().numpy(), options.depth_format)
         images.append(view.image)
         scores.append(view.psnr)
     gif = results / f"{options.scene_name}.gif"
@@ -97,17 +77,8 @@ def run(options: Namespace) -> None:
     print(f"animation: {gif}")
 
 
-def _rendered(model: Model, views: Views) -> Iterator[Rendered]:
-    for index in track(range(len(views)), "rendering views"):
-        rendering = render_image(model, views.camera(index))
-        rgb, truth = rendering.rgb.cpu(), views.images[index]
-        image = to_uint8(rgb).numpy()
-        losses = (rgb - truth.float() / 255.0).square().mean(-1)
-        yield Rendered(index, image, rendering.depth.cpu().numpy(), losses, psnr(image, truth.numpy()))
-
-
 def write_depth(folder: Path, index: int, depth: np.ndarray, form: str) -> None:
-    """Writes (H, W) depths.
+    """Write (H, W) depths.
 
     Args:
         folder: where to.

@@ -6,12 +6,11 @@ No heavy import here, so that `--help` is quick.
 from __future__ import annotations
 
 import argparse
-import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import UNSET, Argument, NerfclError
 
 ROOT = "/home/ubuntu/data/nerf_example_data/nerf_synthetic/lego"
 DEVICES = ("auto", "cpu", "cuda")
@@ -40,26 +39,28 @@ _NEEDS = {
     "imgcentre_ratio": (0.3, "use_imgcentre_weight"),
     "train_view": (None, "continual_mode"),
 }
-# How options that errors of other modules speak of are called here, where hyphens are not the only difference.
+# What the fields of a description are called here, where they are called otherwise.
 _CALLED_HERE = {
-    "--data": "--root_dir",
-    "--out": "--exp_name",
-    "--tasks": "--train_view",
-    "--rays": "--batch_size",
-    "--epochs": "--num_epochs",
-    "--learning-rate": "--lr",
-    "--optimiser": "--optimizer",
-    "--schedule": "--lr_scheduler",
-    "--poly-exponent": "--poly_exp",
-    "--decay-epochs": "--decay_step",
-    "--memory-rays": "--buffer_size",
-    "--memory-fill": "--buffer_fill_mode",
-    "--memory-draw": "--buffer_sample_mode",
-    "--exploration": "--exploration_ratio",
-    "--centre-weight": "--imgcentre_ratio",
-    "--frames": "--num_frames",
-    "--chunk-frames": "--chunk_size",
-    "--steps": "--num_iters_per_chunk",
+    "data": "root_dir",
+    "out": "exp_name",
+    "tasks": "train_view",
+    "rays": "batch_size",
+    "epochs": "num_epochs",
+    "learning_rate": "lr",
+    "optimiser": "optimizer",
+    "schedule": "lr_scheduler",
+    "poly_exponent": "poly_exp",
+    "decay_epochs": "decay_step",
+    "memory_rays": "buffer_size",
+    "memory_fill": "buffer_fill_mode",
+    "memory_draw": "buffer_sample_mode",
+    "exploration": "exploration_ratio",
+    "centre_weight": "imgcentre_ratio",
+    "frames": "num_frames",
+    "chunk_frames": "chunk_size",
+    "steps": "num_iters_per_chunk",
+    "samples": "N_samples",
+    "importance": "N_importance",
 }
 
 _TRAIN_EPILOG = """\
@@ -112,13 +113,13 @@ and losses. Both write SCENE_NAME.gif into the first folder, and print the mean 
 
 
 def train_parser() -> ArgumentParser:
-    """What train.py understands."""
+    """Make the parser of train.py."""
     what = "Trains a radiance field on one side of a scene, then on the other."
     return _learning_parser(_parser("train.py", what, _TRAIN_EPILOG), {})
 
 
 def online_parser() -> ArgumentParser:
-    """What train_online.py understands: the same flags, but a buffer without a size keeps everything."""
+    """Make the parser of train_online.py: the same flags, but a buffer without a size keeps everything."""
     what = "Trains a radiance field on a stream of frames, of which nobody says where a task begins or ends."
     parser = _learning_parser(_parser("train_online.py", what, _ONLINE_EPILOG), _ONLINE_HELP)
     parser.set_defaults(buffer_size=None)
@@ -126,7 +127,7 @@ def online_parser() -> ArgumentParser:
 
 
 def _learning_parser(parser: ArgumentParser, helps: dict[str, str]) -> ArgumentParser:
-    """Adds the flags of both programs that train; some have another help in one of them."""
+    """Add the flags of both programs that train; some have another help in one of them."""
 
     def add(flag: str, *, help: str, **how: Any) -> None:
         parser.add_argument(flag, help=helps.get(flag.removeprefix("--"), help), **how)
@@ -134,7 +135,7 @@ def _learning_parser(parser: ArgumentParser, helps: dict[str, str]) -> ArgumentP
     _add_scene(parser, ("blender", "llff", "blender_online"))
     _add_sampling(parser, chunk=32 * 1024)
     add("--perturb", type=float, default=1.0, help="how far coarse samples move at random; only for --field nerf")
-    add("--noise_std", type=float, default=1.0, help="deviation of noise on densities; only for --field nerf")
+    add("--noise_std", type=float, default=1.0, help="standard deviation of noise on densities; only for --field nerf")
     add("--loss_type", default="mse", choices=["mse"], help="mean squared error")
     add("--batch_size", type=int, default=1024, help="new rays a step")
     add("--num_epochs", type=int, default=16, help="epochs (passes over the rays) since the start of the first task")
@@ -161,10 +162,10 @@ def _learning_parser(parser: ArgumentParser, helps: dict[str, str]) -> ArgumentP
     add("--buffer_fill_mode", choices=["topk", "uniform", "random"], help="which: of highest loss, every k-th, random")
     add("--buffer_sample_mode", choices=["random", "weighted_random", "topk"], help="which of them are replayed")
     add("--use_soft_targets_for_replay", action="store_true", help="replay the first task's model's colours")
-    add("--exploration_ratio", type=float, default=0.0, help="weighted_random: share drawn uniformly from the rest")
+    add("--exploration_ratio", type=float, default=0.0, help="weighted_random: fraction drawn uniformly")
     add("--dynamic_buffer_update", action="store_true", help="stored losses become the latest ones seen")
     add("--use_imgcentre_weight", action="store_true", help="weighted_random: weigh by distance to the image's centre")
-    add("--imgcentre_ratio", type=float, default=0.3, help="share of that in a ray's weight")
+    add("--imgcentre_ratio", type=float, default=0.3, help="fraction of that in a ray's weight")
 
     _add_online(parser, helps)
     add("--val_after_n_epochs", type=int, required=True, help="epochs between validations on 8 views of each side")
@@ -189,7 +190,7 @@ def _add_online(parser: ArgumentParser, helps: dict[str, str]) -> None:
 
 
 def eval_parser() -> ArgumentParser:
-    """What eval.py understands."""
+    """Make the parser of eval.py."""
     parser = _parser("eval.py", "Renders views with a checkpoint's model and scores them.", _EVAL_EPILOG)
     add = parser.add_argument
     _add_scene(parser, ("blender", "llff", "blender_new1", "blender_new2"))
@@ -233,7 +234,7 @@ def _add_sampling(parser: ArgumentParser, chunk: int) -> None:
 
 
 def check_train(options: Namespace) -> None:
-    """Refuses what contradicts itself or would have no effect.
+    """Refuse what contradicts itself or would have no effect.
 
     Raises:
         NerfclError: says which flag to change.
@@ -255,7 +256,7 @@ def check_train(options: Namespace) -> None:
 
 
 def check_online(options: Namespace) -> None:
-    """Refuses what contradicts itself or would have no effect.
+    """Refuse what contradicts itself or would have no effect.
 
     Raises:
         NerfclError: says which flag to change.
@@ -288,7 +289,7 @@ def check_online(options: Namespace) -> None:
 
 
 def _check_learning(options: Namespace) -> None:
-    """What both programs that train refuse."""
+    """Refuse what both programs that train refuse."""
     if options.optimizer == "ranger":
         raise NerfclError("--optimizer ranger: is left out, since torch has none; take radam, on which it builds")
     if options.num_gpus != 1:
@@ -331,7 +332,7 @@ def _check_weights(options: Namespace, sample_mode: str | None) -> None:
 
 
 def check_eval(options: Namespace) -> None:
-    """Refuses what contradicts itself or would have no effect.
+    """Refuse what contradicts itself or would have no effect.
 
     Raises:
         NerfclError: says which flag to change.
@@ -353,7 +354,7 @@ def check_eval(options: Namespace) -> None:
 
 
 def _check_name(options: Namespace, name: str, inside: str) -> None:
-    """Refuses what is no name of a folder inside another one."""
+    """Refuse what does not name a folder inside another one."""
     path = Path(getattr(options, name))
     if path.is_absolute() or not path.parts or ".." in path.parts:
         raise NerfclError(f"--{name} '{path}': must name a folder inside {inside}")
@@ -373,10 +374,13 @@ def _check_least(options: Namespace, name: str, least: int) -> None:
         raise NerfclError(f"--{name} {value}: must be at least {least}")
 
 
-def in_these_words(message: str) -> str:
-    """An error of another module, with options called as they are here."""
+def spell(argument: Argument) -> str:
+    """Write an argument as the flag that sets it here."""
+    from nerfcl.config.options import option_name
 
-    def called_here(match: re.Match[str]) -> str:
-        return _CALLED_HERE.get(match[0], "--" + match[0][2:].replace("-", "_"))
-
-    return re.sub(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", called_here, message)
+    name = option_name(argument)
+    flag = f"--{_CALLED_HERE.get(name, name)}"
+    if argument.value is UNSET:
+        return flag
+    value = argument.value
+    return f"{flag} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"

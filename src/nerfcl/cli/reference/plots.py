@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 from nerfcl.files import written_aside
-from nerfcl.reports.animation import evenly
+from nerfcl.reports.run.animation import evenly
 from nerfcl.reports.style import COLOURS, GREY, INK, clean, new_figure, save, set_title
-from nerfcl.training.learner import History, Learner, StepReport
+from nerfcl.training.callbacks import Callback
+from nerfcl.training.history import History
+from nerfcl.training.learner import Learner
 
 _MOST_PAGES = 60
 _PLAY_SECONDS, _HOLD_SECONDS, _LONGEST_PAGE = 6.0, 1.8, 0.6
@@ -40,7 +42,7 @@ class Kind:
 
 
 def _round_above(value: float) -> float:
-    """The next of 0.001, 0.002, 0.005, 0.01, ..."""
+    """Find the next of 0.001, 0.002, 0.005, 0.01, ..."""
     return next(m * 10.0**e for e in range(-3, 4) for m in (1, 2, 5) if m * 10.0**e >= value)
 
 
@@ -50,8 +52,8 @@ KINDS = (
 )
 
 
-class FramePlots:
-    """Draws plotloss_N.png and plotpsnr_N.png after chunk N, and when all are there a GIF of each: an observer.
+class FramePlots(Callback):
+    """Draws plotloss_N.png and plotpsnr_N.png after chunk N, and when all are there a GIF of each: a callback.
 
     Args:
         folder: where to.
@@ -66,17 +68,13 @@ class FramePlots:
         self._title = title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
         self.gifs = [folder / f"plot{kind.name}.gif" for kind in KINDS]
 
-    def stepped(self, report: StepReport) -> None: ...
-
-    def looked(self, history: History) -> None: ...
-
-    def finished(self, learner: Learner) -> None:
-        """After a chunk."""
+    def on_experience_end(self, learner: Learner) -> None:
+        """Draw the bars after a chunk."""
         for kind in KINDS:
             self._draw(kind, *learner.history.seen[-1], _ceiling(kind, learner.history.seen))
 
     def complete(self, history: History) -> None:
-        """At the end: draws what is missing, and what was drawn before its axis had to reach further; then the GIFs."""
+        """Draw what is missing at the end, and what was drawn before its axis had to reach further; then the GIFs."""
         for kind, gif in zip(KINDS, self.gifs, strict=True):
             ceiling = _ceiling(kind, history.seen)
             for k, (over, psnr) in enumerate(history.seen):
@@ -111,9 +109,9 @@ class FramePlots:
         save(figure, self._file(kind, over))
 
 
-def _ceiling(kind: Kind, looks: Sequence[tuple[int, list[float]]]) -> float:
-    """Upper end of the axis for all that was seen so far."""
-    values = [kind.of(value) for _, psnr in looks for value in psnr]
+def _ceiling(kind: Kind, seen: Sequence[tuple[int, list[float]]]) -> float:
+    """Choose the upper end of the axis for all that was seen so far."""
+    values = [kind.of(value) for _, psnr in seen for value in psnr]
     return kind.ceiling(max((value for value in values if math.isfinite(value)), default=0.0))
 
 

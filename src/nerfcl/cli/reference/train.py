@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from nerfcl.cli.reference.recollections import recollections
-from nerfcl.cli.reference.scene import checkpoint_of, resampled, scene_of
-from nerfcl.cli.reference.settings import DRAWS, NEVER, PLACES, VERSIONS, WATCHED, model_of, optimisation_of
-from nerfcl.cli.reference.watching import (
-    Board,
-    CheckpointKeeper,
-    checkpoint_file,
-    saved_epochs,
+from nerfcl.cli.reference.callbacks import Board, CheckpointKeeper, checkpoint_file, saved_epochs
+from nerfcl.cli.reference.describe import (
+    check_layout,
+    checkpoint_of,
+    resampled,
+    told_by,
+    told_flags,
+    train_experiment,
 )
+from nerfcl.cli.reference.teacher_files import teacher_images
+from nerfcl.config.experiment import SCHEMA, Experiment
 from nerfcl.errors import NerfclError
-from nerfcl.experiments.folders import claim_folder
-from nerfcl.experiments.runs import device_of
-from nerfcl.models.kernels import compile_kernels
-from nerfcl.models.settings import ModelSettings
-from nerfcl.reports.progress import ProgressBar
-from nerfcl.scenes import Scene
+from nerfcl.experiments.execute import execute
+from nerfcl.experiments.folders import claim, versions
+from nerfcl.experiments.outputs import Run
+from nerfcl.experiments.prepare import Prepared, prepare
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.replay import Replay
-from nerfcl.strategies.soft_targets import SoftTargetRegularization
-from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams.tasks import Experience, Stream, make_stream, select_views
-from nerfcl.training.checkpoints import Checkpoint, load_checkpoint, resume
-from nerfcl.training.learner import Learner, TrainingSettings, new_learner
-from nerfcl.training.loop import check, learn, steps_a_pass, take_over_first
+from nerfcl.streams.stream import Experience, Stream
+from nerfcl.streams.tasks import select_views
+from nerfcl.training.callbacks import Callback
+from nerfcl.training.checkpoints import Checkpoint, resume
+from nerfcl.training.learner import Learner, new_learner
+from nerfcl.training.loop import adopt_first_experience
 
 _OTHER = {"right": "left", "left": "right"}
 # What a task that is gone on with must have been begun with.
@@ -75,7 +77,7 @@ class Plan:
 
 
 def run(options: Namespace) -> None:
-    """Trains, and says in the end what was written.
+    """Train, and say in the end what was written.
 
     Args:
         options: checked flags; see `options.py`.
@@ -83,53 +85,92 @@ def run(options: Namespace) -> None:
     Raises:
         NerfclError: something the user can put right; then nothing was written, but for checkpoints so far.
     """
-    device = device_of(options.device)
     plan = _plan(options)
-    settings = {name: value for name, value in vars(options).items() if name not in PLACES}
-    folder, logs = Path("ckpts") / options.exp_name, Path("logs") / options.exp_name
-    if folder.exists():
-        claim_folder(folder, settings, VERSIONS)
-    saved = [load_checkpoint(path) for path in list(saved_epochs(folder).values())[-1:]]
+    experiment = train_experiment(options, plan.tasks, options.num_epochs - plan.before)
+    check_layout(options)
+    folder = Path("ckpts") / options.exp_name
+    execute(
+        experiment,
+        folder,
+        label=options.exp_name,
+        outputs=_Outputs(options, plan),
+        prepared=_prepared(experiment, options, plan, anew=not saved_epochs(folder)),
+        begin=lambda run, learner: _begin(run, learner, plan),
+        until=plan.present + 1,
+    )
 
-    scene = scene_of(options, options.pixel_center)
-    stream = _stream(scene, plan.tasks)
-    strategy = _strategy(options)
-    training = _training(options, plan, stream)
-    check(stream, strategy, training)
-    compile_kernels()
-    model = _model_settings(options, plan, scene)
-    learner = new_learner(strategy, lambda: model.build(options.exp_seed, device), options.exp_seed)
-    if saved:
-        resume(learner, saved[0], training.optimisation)
-    elif plan.takes_over:
-        stream = _with_recollections(stream, scene, options)
-        _take_over(learner, plan, stream, training)
-    elif plan.origin is not None:
-        _go_on(learner, plan, stream, training)
-    learner.history.frames.clear()
 
-    claim_folder(folder, settings, VERSIONS)
-    # What the next run must know, and `nerfcl eval`.
-    tells = {**settings, "data": options.root_dir, "rays_per_pixel": 1, "tasks": list(plan.tasks)}
-    monitored = plan.tasks.index({"val/loss_r": "right", "val/loss_l": "left"}.get(options.monitor, "all"))
-    steps = steps_a_pass(stream[plan.present], training)
-    keeper = CheckpointKeeper(folder, learner, model, tells, monitored, plan.before, steps)
-    if max(keeper.losses, default=0) < options.num_epochs:
-        with (
-            ProgressBar(options.exp_name, plan.tasks) as bar,
-            Board(logs, plan.tasks, purge_step=learner.history.steps + 1) as board,
-        ):
-            learn(stream, learner, training, (bar, board, keeper), until=plan.present + 1)
-    _say_what_was_written(keeper, stream, options, folder, logs)
+class _Outputs:
+    """Checkpoints by epoch in ckpts/, event files in logs/.
+
+    Args:
+        options: checked flags.
+        plan: what is learned, after what.
+    """
+
+    def __init__(self, options: Namespace, plan: Plan) -> None:
+        self._options, self._plan = options, plan
+        self._logs = Path("logs") / options.exp_name
+        monitored = {"val/loss_r": "right", "val/loss_l": "left"}.get(options.monitor, "all")
+        self._monitored = plan.tasks.index(monitored)
+        self._keeper: CheckpointKeeper | None = None
+
+    def claim(self, run: Run) -> None:
+        claim_for_flags(run, self._options)
+
+    def latest(self, run: Run) -> Path | None:
+        return next(reversed(saved_epochs(run.folder).values()), None)
+
+    def is_over(self, run: Run, learner: Learner) -> bool:
+        self._keeper = self._new_keeper(run)
+        return max(self._keeper.losses, default=0) >= self._options.num_epochs
+
+    @contextmanager
+    def callbacks(self, run: Run, learner: Learner) -> Iterator[list[Callback]]:
+        names, step = run.prepared.stream.names, learner.history.steps + 1
+        assert self._keeper is not None
+        with run.progress_bar(self._options.exp_name) as bar, Board(self._logs, names, purge_step=step) as board:
+            yield [bar, board, self._keeper]
+
+    def finish(self, run: Run, learner: Learner) -> dict[str, Any]:
+        means = learner.history.validation[-1].means
+        for group, psnr in zip(run.prepared.stream.groups, means, strict=True):
+            print(f"{group.name}: {psnr:.2f} dB on {len(group.val)} validation views")
+        assert self._keeper is not None
+        for epoch, loss in sorted(self._keeper.losses.items()):
+            print(f"{checkpoint_file(run.folder, epoch)}: {self._options.monitor} {loss:.6f}")
+        print(f"logs: {self._logs} (tensorboard --logdir logs)")
+        return {}
+
+    def _new_keeper(self, run: Run) -> CheckpointKeeper:
+        extra = {"flags": told_flags(self._options), "tasks": list(self._plan.tasks)}
+        steps = run.prepared.training.steps_per_epoch(run.prepared.stream[self._plan.present])
+        return CheckpointKeeper(run, extra, self._monitored, self._plan.before, steps)
+
+
+def claim_for_flags(run: Run, options: Namespace) -> None:
+    """Make a run's folder, or find that it holds a run with the same flags.
+
+    Raises:
+        NerfclError: it holds something else.
+    """
+    flags = told_flags(options)
+    content = {"schema": SCHEMA, "experiment": run.experiment.to_plain(), "flags": flags, "versions": versions()}
+
+    def differing(held: dict[str, Any]) -> set[str]:
+        before = held.get("flags", held.get("settings", {}))
+        return {name for name in {**before, **flags} if before.get(name) != flags.get(name)}
+
+    claim(run.folder, content, differing)
 
 
 def _plan(options: Namespace) -> Plan:
-    """Finds out from the checkpoint, if there is one, whether this is its task or the next one."""
+    """Find out from the checkpoint, if there is one, whether this is its task or the next one."""
     tasks = (options.train_view, _OTHER[options.train_view]) if options.continual_mode else ("all",)
     if options.ckpt_path is None:
         return Plan(tasks)
     origin = checkpoint_of(options)
-    told, path = origin.run, options.ckpt_path
+    told, path = told_by(origin), options.ckpt_path
     if "epoch" not in told:
         raise NerfclError(f"--ckpt_path {path}: was not written by train.py; name one from ckpts/")
     if told["pixel_center"] != options.pixel_center:
@@ -154,94 +195,56 @@ def _plan(options: Namespace) -> Plan:
     return Plan((side, tasks[0]), 1, told["epoch"], told["epoch"], origin)
 
 
-def _stream(scene: Scene, tasks: Sequence[str]) -> Stream:
-    """The sides; the first validation views stand for test views, which training never looks at."""
-
-    def watched(experience: Experience) -> Experience:
-        first = experience.val.select(range(min(WATCHED, len(experience.val))))
-        return replace(experience, val=first, test=first)
-
-    return tuple(watched(experience) for experience in make_stream(scene, tasks))
-
-
-def _training(options: Namespace, plan: Plan, stream: Stream) -> TrainingSettings:
-    training = TrainingSettings(
-        epochs=options.num_epochs - plan.before,
-        rays=options.batch_size,
-        optimisation=optimisation_of(options),
-        keep_optimiser=True,
-        evaluate_views=WATCHED,
-        frame_every=NEVER,
-    )
-    steps = steps_a_pass(stream[plan.present], training)
-    return replace(training, evaluate_every=options.val_after_n_epochs * steps)
-
-
-def _strategy(options: Namespace) -> Strategy:
-    if not options.use_replay_buf:
-        return SoftTargetRegularization() if options.distillation else FineTune()
-    return Replay(
-        memory_rays=options.buffer_size,
-        memory_fill=options.buffer_fill_mode,
-        memory_draw=DRAWS[options.buffer_sample_mode],
-        exploration=options.exploration_ratio,
-        centre_weight=options.imgcentre_ratio if options.use_imgcentre_weight else 0.0,
-        soft_replay=options.use_soft_targets_for_replay,
-        update_losses=options.dynamic_buffer_update,
-        soft_targets=options.distillation,
-    )
-
-
-def _model_settings(options: Namespace, plan: Plan, scene: Scene) -> ModelSettings:
+def _prepared(experiment: Experiment, options: Namespace, plan: Plan, *, anew: bool) -> Prepared:
+    """Prepare the experiment; the past's model goes on, and what eval.py wrote of it is read where it is needed."""
+    prepared = prepare(experiment)
     if plan.origin is not None:
-        return resampled(plan.origin.model_settings, options)
-    return model_of(options, scene)
+        prepared = replace(prepared, model=resampled(plan.origin.model_settings, options))
+    if anew and plan.takes_over:
+        stream = _with_teacher_images(prepared.stream, experiment, options)
+        prepared = replace(prepared, stream=stream)
+    return prepared
 
 
-def _with_recollections(stream: Stream, scene: Scene, options: Namespace) -> Stream:
-    """The stream with what eval.py wrote down about the train views, as far as it is needed."""
+def _with_teacher_images(stream: Stream, experiment: Experiment, options: Namespace) -> Stream:
+    """Return the stream with what eval.py wrote about the train views, as far as it is needed."""
     past, present = stream
-    size = (scene.train.width, scene.train.height)
     needs_losses = options.buffer_fill_mode == "topk" or options.buffer_sample_mode not in (None, "random")
+    assert experiment.scene is not None
+    train = experiment.scene.load().train
 
-    def remembered(experience: Experience, *, colours: bool, losses: bool) -> Experience:
-        frames = select_views(scene.train, experience.name)
-        found = recollections(Path(options.root_dir), frames, size, colours=colours, losses=losses)
-        return replace(experience, remembered=found)
+    def taught(experience: Experience, *, colours: bool, losses: bool) -> Experience:
+        frames = select_views(train, experience.name)
+        size = (train.width, train.height)
+        found = teacher_images(Path(options.root_dir), frames, size, colours=colours, losses=losses)
+        return replace(experience, teacher=found)
 
-    return (
-        remembered(past, colours=options.use_soft_targets_for_replay, losses=needs_losses),
-        remembered(present, colours=options.distillation, losses=False),
+    return Stream(
+        (
+            taught(past, colours=options.use_soft_targets_for_replay, losses=needs_losses),
+            taught(present, colours=options.distillation, losses=False),
+        )
     )
 
 
-def _go_on(learner: Learner, plan: Plan, stream: Stream, training: TrainingSettings) -> None:
-    """Puts a new learner where the checkpoint's stood, within the same task."""
-    assert plan.origin is not None
-    resume(learner, plan.origin, training.optimisation)
-    views = stream[plan.present].train
-    if learner.order is None or learner.order.total != len(views) * views.height * views.width:
+def _begin(run: Run, learner: Learner, plan: Plan) -> None:
+    """Put a new learner where the checkpoint says."""
+    if plan.origin is None:
+        return
+    if plan.takes_over:
+        _take_over(run, learner, plan, plan.origin)
+        return
+    resume(learner, plan.origin, run.prepared.training.optimiser)
+    if learner.sampler is None or learner.sampler.total != run.prepared.stream[plan.present].train.pixels:
         raise NerfclError("--ckpt_path: is of another scene, which has more or fewer rays; give the same --root_dir")
 
 
-def _take_over(learner: Learner, plan: Plan, stream: Stream, training: TrainingSettings) -> None:
-    """Gives a new learner what the checkpoint's has learned of the other side, as if it had learned that itself."""
-    assert plan.origin is not None
-    past = stream[0].train
-    rays = len(past) * past.height * past.width
-    if isinstance(learner.strategy, Replay) and (learner.strategy.memory_rays or 0) > rays:
-        print(f"--buffer_size {learner.strategy.memory_rays}: {plan.tasks[0]} has {rays} rays; all are kept")
+def _take_over(run: Run, learner: Learner, plan: Plan, origin: Checkpoint) -> None:
+    """Give a new learner what the checkpoint's has learned of the other side, as if it had learned that itself."""
+    strategy, rays = learner.strategy, run.prepared.stream[0].train.pixels
+    if isinstance(strategy, Replay) and (strategy.memory.rays or 0) > rays:
+        print(f"--buffer_size {strategy.memory.rays}: {plan.tasks[0]} has {rays} rays; all are kept")
     first = new_learner(FineTune(), learner.new_model, learner.seed)
-    resume(first, replace(plan.origin, strategy_state=None), training.optimisation)
+    resume(first, replace(origin, strategy_state=None), run.prepared.training.optimiser)
     first.done, first.at, first.epochs = 1, 0, plan.start
-    take_over_first(learner, first, stream)
-
-
-def _say_what_was_written(
-    keeper: CheckpointKeeper, stream: Stream, options: Namespace, folder: Path, logs: Path
-) -> None:
-    for experience, psnr in zip(stream, keeper.learner.history.curve[-1][1], strict=True):
-        print(f"{experience.name}: {psnr:.2f} dB on {len(experience.val)} validation views")
-    for epoch, loss in sorted(keeper.losses.items()):
-        print(f"{checkpoint_file(folder, epoch)}: {options.monitor} {loss:.6f}")
-    print(f"logs: {logs} (tensorboard --logdir logs)")
+    adopt_first_experience(learner, first, run.prepared.stream)

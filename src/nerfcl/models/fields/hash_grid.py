@@ -1,55 +1,86 @@
-"""The default field: a multi-resolution grid with two small networks."""
+"""The default field: a multi-resolution hash grid with two small networks."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from nerfcl.errors import require
 from nerfcl.models import kernels
+from nerfcl.models.fields.field import Field, FieldSettings
 
 _LARGEST_LOG_DENSITY = 11.0
 _HARMONICS = 16
+_MAX_POINTS = 2**20  # encoded at once
 
 
 @dataclass(frozen=True)
-class HashGridSettings:
-    """Shape of the field.
+class HashGridSettings(FieldSettings):
+    """Shape of a `HashGridField`.
 
     Attributes:
-        coarsest: cells along each axis of the coarsest level.
-        finest: cells along each axis of the finest level; near the pixels' footprint generalises best.
+        max_resolution: cells along each axis of the finest level; near the pixels' footprint generalises best. None is
+            1.25 times the images' width: five cells to four pixels, where the box is as wide as an image.
+        base_resolution: cells along each axis of the coarsest level.
         levels: number of levels.
-        table_size: most entries of one level, a power of two; levels that do not fit are hashed.
-        width: width of the networks' hidden layers.
+        table_size: most entries of one level, a power of two; larger levels are hashed.
+        width: of the networks' hidden layers.
         geometry_features: features that the density network hands to the colour network.
-        log_density: logarithm of the density (per world unit) that an untrained field has about everywhere; a thin
-            fog lets gradients reach every depth, and little of it has to be cleared away.
+        log_density: logarithm of the density (per world unit) of an untrained field, about everywhere; a thin fog lets
+            gradients reach every depth, and little of it has to be cleared away.
+
+    Example:
+        >>> field = HashGridSettings(max_resolution=32).build(torch.Generator().manual_seed(0))
+        >>> density, features = field.get_density(torch.rand(5, 3))
+        >>> density.shape, features.shape
+        (torch.Size([5]), torch.Size([5, 16]))
     """
 
-    coarsest: int = 16
-    finest: int = 64
+    max_resolution: int | None = None
+    base_resolution: int = 16
     levels: int = 8
     table_size: int = 2**19
     width: int = 32
     geometry_features: int = 16
     log_density: float = -1.0
 
+    def __post_init__(self) -> None:
+        in_range = self.max_resolution is None or self.base_resolution <= self.max_resolution <= 4096
+        require(in_range, self, "max_resolution", f"must lie between {self.base_resolution} and 4096")
+        require(1 <= self.width <= 1024, self, "width", "must lie between 1 and 1024")
 
-class HashGridField(nn.Module):
-    """Density and colour of points in the unit cube (Müller et al. 2022, "instant neural graphics primitives").
+    @property
+    def resolution(self) -> int:
+        """Cells along each axis of the finest level."""
+        assert self.max_resolution is not None, "for_images decides it"
+        return self.max_resolution
+
+    def for_images(self, width: int) -> HashGridSettings:
+        """Decide the finest level for images of this width, in pixels."""
+        return self if self.max_resolution is not None else replace(self, max_resolution=max(round(1.25 * width), 32))
+
+    def build(self, generator: torch.Generator) -> HashGridField:
+        """Build an untrained field; the generator decides its initial values."""
+        return HashGridField(self, generator)
+
+
+class HashGridField(Field):
+    """Multi-resolution hash encoding (Müller et al. 2022, "instant neural graphics primitives") and two networks.
 
     Args:
-        settings: shape of the field.
+        settings: shape of the field, with a finest level.
         generator: source of the initial values.
     """
 
     def __init__(self, settings: HashGridSettings, generator: torch.Generator) -> None:
         super().__init__()
-        self.levels = kernels.geometric_levels(settings.coarsest, settings.finest, settings.levels, settings.table_size)
+        self.levels = kernels.geometric_levels(
+            settings.base_resolution, settings.resolution, settings.levels, settings.table_size
+        )
         self.log_density = settings.log_density
         width, features = settings.width, settings.geometry_features
         table = torch.rand(self.levels.entries, kernels.GridLevels.FEATURES, generator=generator)
@@ -57,43 +88,48 @@ class HashGridField(nn.Module):
         self.density_network = _layers([self.levels.width, width, features], generator)
         self.colour_network = _layers([features + _HARMONICS, width, width, 3], generator)
 
-    def geometry(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density and what the colour depends on.
-
-        Args:
-            positions: (N, 3) in the unit cube.
-
-        Returns:
-            density (N,) per world unit, and features (N, G).
-        """
+    def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate density (N,) and features (N, G) of points (N, 3); see `Field.get_density`."""
         features = kernels.mlp(kernels.encode(positions, self.table, self.levels), *self.density_network)  # (N, G)
         log_density = (features[:, 0] + self.log_density).clamp(max=_LARGEST_LOG_DENSITY)
         return torch.exp(log_density), features
 
-    def colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
-        """Colour of the points that `geometry` gave the features of.
-
-        Args:
-            features: (N, G).
-            directions: (R, 3), unit length.
-            counts: (R,) points that are seen along each direction, in order; they sum to N.
-
-        Returns:
-            (N, 3) in [0, 1].
-        """
+    def get_colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
+        """Evaluate the colour (N, 3) of points; see `Field.get_colour`."""
         seen = spherical_harmonics(directions).repeat_interleave(counts, 0)  # (N, 16)
         return torch.sigmoid(kernels.mlp(torch.cat([features, seen], -1), *self.colour_network))
 
+    def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
+        """Return all parameters; table entries that no sample in an occupied cell reads are 0, and pack well."""
+        state = super().rendering_state(occupied)
+        return {**state, "table": state["table"] * self._read_entries(occupied)[:, None]}
+
+    def _read_entries(self, occupied: Tensor) -> Tensor:
+        """Mark with 1 the table entries (E,) that interpolation in occupied cells (G, G, G) reads, others with 0."""
+        count = occupied.shape[0]
+        # Fine enough that there is a point in each of the finest level's cells that an occupancy cell touches.
+        side = -(-int(self.levels.resolutions[-1]) // count) + 1
+        inside = torch.linspace(1e-3, 1.0 - 1e-3, side, device=occupied.device)
+        points = torch.stack(torch.meshgrid(inside, inside, inside, indexing="ij"), -1).view(-1, 3)
+        table = torch.zeros_like(self.table, requires_grad=True)
+        with torch.enable_grad():
+            for cells in occupied.nonzero().split(max(_MAX_POINTS // len(points), 1)):
+                positions = ((cells[:, None] + points) / count).reshape(-1, 3)
+                kernels.encode(positions, table, self.levels).sum().backward()
+        if table.grad is None:
+            return torch.zeros(len(table), device=occupied.device)
+        return (table.grad[:, 0] != 0.0).float()
+
 
 def _layers(widths: list[int], generator: torch.Generator) -> nn.ParameterList:
-    """Weight matrices (in, out), normal with variance 2 / in (He et al. 2015)."""
+    """Draw weight matrices (in, out) from a normal distribution of variance 2 / in (He et al. 2015)."""
     return nn.ParameterList(
         nn.Parameter(torch.randn(a, b, generator=generator) * math.sqrt(2.0 / a)) for a, b in pairwise(widths)
     )
 
 
 def spherical_harmonics(directions: Tensor) -> Tensor:
-    """Real spherical harmonics up to degree 3.
+    """Evaluate the real spherical harmonics up to degree 3.
 
     Args:
         directions: (R, 3), unit length.

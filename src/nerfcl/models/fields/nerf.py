@@ -1,21 +1,60 @@
-"""The reference field: a multi-layer perceptron on sines and cosines of the position."""
+"""The reference project's field: multi-layer perceptrons on a positional encoding."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from nerfcl.errors import require
+from nerfcl.models.fields.field import Field, FieldSettings
 
 _POSITION_FREQUENCIES, _DIRECTION_FREQUENCIES = 10, 4
 _WIDTH, _LAYERS, _SKIP = 256, 8, 4
 
 
-class NerfField(nn.Module):
+@dataclass(frozen=True)
+class NerfSettings(FieldSettings):
+    """A coarse and a fine network, and how rays are sampled for them (Mildenhall et al. 2020, section 5).
+
+    Attributes:
+        samples: samples of the coarse network along a ray.
+        importance: further samples of the fine network, drawn where the coarse one saw something; 0 is no fine network.
+        use_disp: whether coarse samples are evenly spaced in disparity (1 / distance) instead of distance.
+        perturb: how far training moves coarse samples at random within their interval: 0 not at all, 1 fully.
+        noise_std: standard deviation of the noise that training adds to densities before they are clipped at zero.
+        chunk: the most points that are evaluated at once when no gradient is needed; bounds memory.
+    """
+
+    renderer: ClassVar[str] = "hierarchical"
+    optimiser_defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 5e-4, "betas": (0.9, 0.999), "epsilon": 1e-8}
+
+    samples: int = 64
+    importance: int = 64
+    use_disp: bool = False
+    perturb: float = 1.0
+    noise_std: float = 1.0
+    chunk: int = 32_768
+
+    def __post_init__(self) -> None:
+        require(self.samples >= 3, self, "samples", "must be at least 3")
+        require(self.importance >= 0, self, "importance", "must not be negative")
+        require(self.chunk >= 1, self, "chunk", "must be at least 1")
+
+    def build(self, generator: torch.Generator) -> NerfField:
+        """Build one untrained network; the generator decides its initial values."""
+        return NerfField(generator)
+
+
+class NerfField(Field):
     """The network of Mildenhall et al. 2020: eight layers of 256, the input again at the fifth, a branch for colour.
 
     Args:
-        generator: source of the initial values; they are spread as torch's own linear layers are.
+        generator: source of the initial values, which are spread as those of torch's own linear layers.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -27,36 +66,52 @@ class NerfField(nn.Module):
         self.features = nn.Linear(_WIDTH, _WIDTH)
         self.branch = nn.Linear(_WIDTH + direction, _WIDTH // 2)
         self.colour = nn.Linear(_WIDTH // 2, 3)
-        for parameter_of in self.modules():
-            if isinstance(parameter_of, nn.Linear):
-                bound = 1.0 / math.sqrt(parameter_of.in_features)
-                nn.init.uniform_(parameter_of.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(parameter_of.bias, -bound, bound, generator=generator)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                bound = 1.0 / math.sqrt(layer.in_features)
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density and colour of points.
+        """Evaluate raw density and colour of points.
 
         Args:
             positions: (N, 3), world units.
-            directions: (N, 3), unit length.
+            directions: (N, 3) viewing directions, unit length.
 
         Returns:
             density (N,) per world unit before it is clipped at zero, and colour (N, 3) in [0, 1].
         """
+        hidden = self._hidden(positions)  # (N, 256)
+        return self.density(hidden)[:, 0], self._coloured(hidden, directions)
+
+    def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate density (N,) and features (N, 256) of points (N, 3); see `Field.get_density`."""
+        hidden = self._hidden(positions)
+        return torch.relu(self.density(hidden)[:, 0]), hidden
+
+    def get_colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
+        """Evaluate the colour (N, 3) of points; see `Field.get_colour`."""
+        return self._coloured(features, directions.repeat_interleave(counts, 0))
+
+    def _hidden(self, positions: Tensor) -> Tensor:
         embedded = embed(positions, _POSITION_FREQUENCIES)  # (N, 63)
         hidden = embedded
         for index, layer in enumerate(self.layers):
             hidden = torch.relu(layer(torch.cat([embedded, hidden], -1) if index == _SKIP else hidden))  # (N, 256)
+        return hidden
+
+    def _coloured(self, hidden: Tensor, directions: Tensor) -> Tensor:
         seen = torch.cat([self.features(hidden), embed(directions, _DIRECTION_FREQUENCIES)], -1)  # (N, 283)
-        return self.density(hidden)[:, 0], torch.sigmoid(self.colour(torch.relu(self.branch(seen))))
+        return torch.sigmoid(self.colour(torch.relu(self.branch(seen))))
 
 
 def embed(points: Tensor, frequencies: int) -> Tensor:
-    """Positional encoding: the points themselves, then sine and cosine of 1, 2, 4, ... times them.
+    """Apply the positional encoding: the points themselves, then sine and cosine of 1, 2, 4, ... times them.
 
     Args:
         points: (N, 3).
-        frequencies: how many multiples.
+        frequencies: number of multiples.
 
     Returns:
         (N, 3 + 6 * frequencies).

@@ -1,6 +1,6 @@
 """The hot loops, each twice: compiled for the CPU, and in plain torch for every device and dtype.
 
-The tensors pick the twin; nobody else asks which one runs. `plain.py` documents every function.
+The tensors pick the twin; nothing else asks which one runs. `plain.py` documents every function.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = [
 
 
 def march(
-    origins: Tensor, directions: Tensor, thickness: Tensor, jitter: Tensor, settings: MarchSettings
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, settings: MarchSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _twin(origins).march(origins, directions, thickness, jitter, settings)
+    return _twin(origins).march(origins, directions, occupancy, jitter, settings)
 
 
 def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
@@ -42,8 +42,8 @@ def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
     return _twin(inputs).mlp(inputs, *weights)
 
 
-def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:
-    return _twin(density).composite_weights(density, step, offsets, least_light)
+def composite_weights(density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:
+    return _twin(density).composite_weights(density, step, offsets, early_stop_eps)
 
 
 def accumulate(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def _twin(tensor: Tensor) -> ModuleType:
 
 
 def compile_kernels() -> float:
-    """Compiles the CPU kernels on tiny inputs, or loads them from numba's cache.
+    """Compile the CPU kernels on tiny inputs, or load them from numba's cache.
 
     Returns:
         Seconds that it took.

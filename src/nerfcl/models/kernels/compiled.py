@@ -30,32 +30,34 @@ _NUMBERS_A_BLOCK = 4096
 def march(
     origins: Tensor,
     directions: Tensor,
-    thickness: Tensor,
+    occupancy: Tensor,
     jitter: Tensor,
     settings: MarchSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:
     rays = origins.shape[0]
     origin, direction = origins.numpy(), directions.numpy()
     corner = np.asarray(settings.lower, dtype=np.float32)
-    inner = np.asarray(settings.limits, dtype=np.float32)
+    bounds = np.asarray(settings.corners, dtype=np.float32)
     side, step = np.float32(settings.side), np.float32(settings.step)
     first = np.empty(rays, np.float32)
     # Which steps are kept is written down, not found again: rounding may not differ between two passes.
-    hits = np.empty((rays, settings.longest), np.int16)
+    hits = np.empty((rays, settings.max_samples), np.int16)
     offsets = np.zeros(rays + 1, np.int64)
-    _find_hits(
-        origin, direction, thickness.numpy(), np.float32(settings.occupied), inner, corner, side, step,
+    _mark_samples(
+        origin, direction, occupancy.numpy(), np.float32(settings.occ_threshold), bounds, corner, side, step,
         jitter.numpy(), first, hits, offsets,
     )  # fmt: skip
     np.cumsum(offsets, out=offsets)
     positions, distances = torch.empty(int(offsets[-1]), 3), torch.empty(int(offsets[-1]))
-    _place_hits(origin, direction, corner, side, step, first, hits, offsets, positions.numpy(), distances.numpy())
+    _place_samples(origin, direction, corner, side, step, first, hits, offsets, positions.numpy(), distances.numpy())
     return positions, distances, torch.from_numpy(offsets)
 
 
 @njit(**_OPTIONS)
-def _find_hits(origins, directions, thickness, occupied, inner, corner, side, step, jitter, first, hits, counts):
-    cells = thickness.shape[0]
+def _mark_samples(
+    origins, directions, occupancy, occ_threshold, bounds, corner, side, step, jitter, first, hits, counts
+):
+    cells = occupancy.shape[0]
     scale = np.float32(cells) / side
     for r in prange(origins.shape[0]):
         near, far = np.float32(0.0), np.float32(np.inf)
@@ -63,8 +65,8 @@ def _find_hits(origins, directions, thickness, occupied, inner, corner, side, st
             along = directions[r, axis]
             if abs(along) < 1e-12:
                 along = np.float32(1e-12)
-            a = (inner[0, axis] - origins[r, axis]) / along
-            b = (inner[1, axis] - origins[r, axis]) / along
+            a = (bounds[0, axis] - origins[r, axis]) / along
+            b = (bounds[1, axis] - origins[r, axis]) / along
             near = max(near, min(a, b))
             far = min(far, max(a, b))
         start = near + jitter[r] * step
@@ -84,12 +86,12 @@ def _find_hits(origins, directions, thickness, occupied, inner, corner, side, st
             y = min(max(np.int32(y0 + k * dy), 0), cells - 1)
             z = min(max(np.int32(z0 + k * dz), 0), cells - 1)
             hits[r, count] = k
-            count += thickness[x, y, z] >= occupied
+            count += occupancy[x, y, z] >= occ_threshold
         counts[r + 1] = count
 
 
 @njit(**_OPTIONS)
-def _place_hits(origins, directions, corner, side, step, first, hits, offsets, positions, distances):
+def _place_samples(origins, directions, corner, side, step, first, hits, offsets, positions, distances):
     unit = np.float32(1.0) / side
     for r in prange(origins.shape[0]):
         for n in range(offsets[r], offsets[r + 1]):
@@ -107,7 +109,7 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:  # pyright: ignore
         features = torch.empty(positions.shape[0], levels.width)
-        _interpolate(
+        _encode_forward(
             positions.numpy(), table.numpy(), levels.resolutions, levels.starts, levels.hashed, features.numpy()
         )
         ctx.save_for_backward(positions)
@@ -121,16 +123,16 @@ class _Encode(torch.autograd.Function):
         to_table = torch.zeros(ctx.shape)
         # Fine levels take longest; every second level first shares them out evenly over two threads.
         count = len(levels.resolutions)
-        turns = np.concatenate([np.arange(0, count, 2), np.arange(1, count, 2)])
-        _spread(
-            positions.numpy(), gradient.contiguous().numpy(), levels.resolutions, levels.starts, levels.hashed, turns,
+        order = np.concatenate([np.arange(0, count, 2), np.arange(1, count, 2)])
+        _encode_backward(
+            positions.numpy(), gradient.contiguous().numpy(), levels.resolutions, levels.starts, levels.hashed, order,
             to_table.numpy(),
         )  # fmt: skip
         return None, to_table, None
 
 
 @njit(inline="always")
-def _entry(x, y, z, resolution, entries, hashed):
+def _table_index(x, y, z, resolution, entries, hashed):
     if hashed:
         mixed = np.uint32(x) ^ (np.uint32(y) * np.uint32(2654435761)) ^ (np.uint32(z) * np.uint32(805459861))
         return np.int64(mixed & np.uint32(entries - 1))
@@ -145,7 +147,7 @@ def _cell(position, resolution):
 
 
 @njit(**_OPTIONS)
-def _interpolate(positions, table, resolutions, starts, hashed, features):
+def _encode_forward(positions, table, resolutions, starts, hashed, features):
     samples = positions.shape[0]
     one = np.float32(1.0)
     for block in prange((samples + _SAMPLES_A_BLOCK - 1) // _SAMPLES_A_BLOCK):
@@ -164,7 +166,7 @@ def _interpolate(positions, table, resolutions, starts, hashed, features):
                         wxy = wx * (fy if j else one - fy)
                         for k in range(2):
                             weight = wxy * (fz if k else one - fz)
-                            e = start + _entry(x + i, y + j, z + k, resolution, entries, hashed[level])
+                            e = start + _table_index(x + i, y + j, z + k, resolution, entries, hashed[level])
                             total0 += weight * table[e, 0]
                             total1 += weight * table[e, 1]
                 features[n, 2 * level] = total0
@@ -172,10 +174,10 @@ def _interpolate(positions, table, resolutions, starts, hashed, features):
 
 
 @njit(**_OPTIONS)
-def _spread(positions, gradient, resolutions, starts, hashed, turns, to_table):
+def _encode_backward(positions, gradient, resolutions, starts, hashed, order, to_table):
     one = np.float32(1.0)
-    for turn in prange(turns.shape[0]):
-        level = turns[turn]
+    for turn in prange(order.shape[0]):
+        level = order[turn]
         resolution, start = resolutions[level], starts[level]
         entries = starts[level + 1] - start
         for n in range(positions.shape[0]):
@@ -191,7 +193,7 @@ def _spread(positions, gradient, resolutions, starts, hashed, turns, to_table):
                     wxy = wx * (fy if j else one - fy)
                     for k in range(2):
                         weight = wxy * (fz if k else one - fz)
-                        e = start + _entry(x + i, y + j, z + k, resolution, entries, hashed[level])
+                        e = start + _table_index(x + i, y + j, z + k, resolution, entries, hashed[level])
                         to_table[e, 0] += weight * g0
                         to_table[e, 1] += weight * g1
 
@@ -223,16 +225,16 @@ class _Mlp(torch.autograd.Function):
         return gradient if ctx.needs_input_grad[0] else None, *reversed(to_weights)
 
 
-def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:
-    return _CompositeWeights.apply(density, step, offsets, least_light)  # pyright: ignore[reportReturnType]
+def composite_weights(density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:
+    return _CompositeWeights.apply(density, step, offsets, early_stop_eps)  # pyright: ignore[reportReturnType]
 
 
 class _CompositeWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:  # pyright: ignore
+    def forward(ctx: Any, density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:  # pyright: ignore
         weights = torch.empty_like(density)
-        ctx.step, ctx.least_light = np.float32(step), np.float32(least_light)
-        _weigh(density.numpy(), ctx.step, offsets.numpy(), ctx.least_light, weights.numpy())
+        ctx.step, ctx.early_stop_eps = np.float32(step), np.float32(early_stop_eps)
+        _composite(density.numpy(), ctx.step, offsets.numpy(), ctx.early_stop_eps, weights.numpy())
         ctx.save_for_backward(density, weights, offsets)
         return weights
 
@@ -240,41 +242,41 @@ class _CompositeWeights(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore
         density, weights, offsets = ctx.saved_tensors
         to_density = torch.empty_like(density)
-        _weigh_backward(
-            density.numpy(), ctx.step, offsets.numpy(), ctx.least_light, weights.numpy(),
+        _composite_backward(
+            density.numpy(), ctx.step, offsets.numpy(), ctx.early_stop_eps, weights.numpy(),
             gradient.contiguous().numpy(), to_density.numpy(),
         )  # fmt: skip
         return to_density, None, None, None
 
 
 @njit(**_OPTIONS)
-def _weigh(density, step, offsets, least_light, weights):
+def _composite(density, step, offsets, early_stop_eps, weights):
     for r in prange(offsets.shape[0] - 1):
-        light = np.float32(1.0)
+        transmittance = np.float32(1.0)
         for n in range(offsets[r], offsets[r + 1]):
-            if light < least_light:
+            if transmittance < early_stop_eps:
                 weights[n] = 0.0
             else:
                 stopped = np.float32(-math.expm1(-density[n] * step))
-                weights[n] = light * stopped
-                light *= np.float32(1.0) - stopped
+                weights[n] = transmittance * stopped
+                transmittance *= np.float32(1.0) - stopped
 
 
 @njit(**_OPTIONS)
-def _weigh_backward(density, step, offsets, least_light, weights, gradient, to_density):
+def _composite_backward(density, step, offsets, early_stop_eps, weights, gradient, to_density):
     # d w_j / d density_i = step * (T_{i+1} if j = i, -w_j if j > i, else 0)
     for r in prange(offsets.shape[0] - 1):
-        light = np.float32(1.0)
+        transmittance = np.float32(1.0)
         behind = np.float32(0.0)
         for n in range(offsets[r], offsets[r + 1]):
             behind += weights[n] * gradient[n]
         for n in range(offsets[r], offsets[r + 1]):
-            if light < least_light:
+            if transmittance < early_stop_eps:
                 to_density[n] = 0.0
             else:
-                light *= np.float32(math.exp(-density[n] * step))
+                transmittance *= np.float32(math.exp(-density[n] * step))
                 behind -= weights[n] * gradient[n]
-                to_density[n] = step * (light * gradient[n] - behind)
+                to_density[n] = step * (transmittance * gradient[n] - behind)
 
 
 def accumulate(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
@@ -285,7 +287,7 @@ class _Accumulate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:  # pyright: ignore
         total = torch.zeros(offsets.shape[0] - 1, values.shape[1])
-        _sum_rays(weights.numpy(), values.contiguous().numpy(), offsets.numpy(), total.numpy())
+        _accumulate_forward(weights.numpy(), values.contiguous().numpy(), offsets.numpy(), total.numpy())
         ctx.save_for_backward(weights, values, offsets)
         return total
 
@@ -293,7 +295,7 @@ class _Accumulate(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
         weights, values, offsets = ctx.saved_tensors
         to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
-        _sum_rays_backward(
+        _accumulate_backward(
             weights.numpy(), values.contiguous().numpy(), offsets.numpy(), gradient.contiguous().numpy(),
             to_weights.numpy(), to_values.numpy(),
         )  # fmt: skip
@@ -301,7 +303,7 @@ class _Accumulate(torch.autograd.Function):
 
 
 @njit(**_OPTIONS)
-def _sum_rays(weights, values, offsets, total):
+def _accumulate_forward(weights, values, offsets, total):
     for r in prange(offsets.shape[0] - 1):
         for n in range(offsets[r], offsets[r + 1]):
             for c in range(values.shape[1]):
@@ -309,7 +311,7 @@ def _sum_rays(weights, values, offsets, total):
 
 
 @njit(**_OPTIONS)
-def _sum_rays_backward(weights, values, offsets, gradient, to_weights, to_values):
+def _accumulate_backward(weights, values, offsets, gradient, to_weights, to_values):
     for r in prange(offsets.shape[0] - 1):
         for n in range(offsets[r], offsets[r + 1]):
             along = np.float32(0.0)

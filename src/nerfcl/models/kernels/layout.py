@@ -1,4 +1,4 @@
-"""What kernels must know about where things lie: the levels of a grid, the cube that rays march through."""
+"""Layouts that kernels share: the levels of a grid, and the cube that rays march through."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ class GridLevels:
 
     @property
     def entries(self) -> int:
-        """Entries of the table; each holds FEATURES numbers."""
+        """Number of entries of the table; each holds FEATURES numbers."""
         return int(self.starts[-1])
 
     @property
     def width(self) -> int:
-        """Features of an encoded point: FEATURES per level."""
+        """Number of features of an encoded point: FEATURES per level."""
         return len(self.resolutions) * self.FEATURES
 
 
-def geometric_levels(coarsest: int, finest: int, count: int, table_size: int) -> GridLevels:
-    """`count` levels whose resolutions grow geometrically from `coarsest` to `finest` cells per axis.
+def geometric_levels(base_resolution: int, max_resolution: int, count: int, table_size: int) -> GridLevels:
+    """Lay out levels whose resolutions grow geometrically.
 
     Args:
-        coarsest: cells along each axis of the first level.
-        finest: cells along each axis of the last level.
+        base_resolution: cells along each axis of the first level.
+        max_resolution: cells along each axis of the last level.
         count: number of levels.
         table_size: most entries of one level, a power of two.
     """
-    resolutions = np.round(np.geomspace(coarsest, finest, count)).astype(np.int32)
+    resolutions = np.round(np.geomspace(base_resolution, max_resolution, count)).astype(np.int32)
     vertices = (resolutions.astype(np.int64) + 1) ** 3
     hashed = vertices > table_size
     starts = np.concatenate([[0], np.cumsum(np.where(hashed, table_size, vertices))]).astype(np.int64)
@@ -64,24 +64,24 @@ class MarchSettings:
         lower: corner of the cube with the smallest coordinates, world units.
         side: edge length of the cube, world units.
         step: distance between samples, world units.
-        occupied: cells whose optical thickness is at least this are sampled.
-        inner: corners with the smallest and the largest coordinates of a box, in world units, outside which nothing is
+        occ_threshold: cells whose optical thickness is at least this are sampled.
+        bounds: corners with the smallest and the largest coordinates of a box, in world units, outside which nothing is
             occupied; samples begin at its near side. None is the whole cube.
     """
 
     lower: Corner
     side: float
     step: float
-    occupied: float
-    inner: tuple[Corner, Corner] | None = None
+    occ_threshold: float
+    bounds: tuple[Corner, Corner] | None = None
 
     @property
-    def limits(self) -> tuple[Corner, Corner]:
-        """`inner`, or the corners of the whole cube."""
+    def corners(self) -> tuple[Corner, Corner]:
+        """Corners of `bounds`, or of the whole cube."""
         x, y, z = self.lower
-        return self.inner or (self.lower, (x + self.side, y + self.side, z + self.side))
+        return self.bounds or (self.lower, (x + self.side, y + self.side, z + self.side))
 
     @property
-    def longest(self) -> int:
+    def max_samples(self) -> int:
         """The most samples that a ray can have: steps along the cube's diagonal."""
         return math.ceil(math.sqrt(3.0) * self.side / self.step) + 1

@@ -16,16 +16,16 @@ _HASH_PRIMES = (1, 2654435761, 805459861)
 def march(
     origins: Tensor,
     directions: Tensor,
-    thickness: Tensor,
+    occupancy: Tensor,
     jitter: Tensor,
     settings: MarchSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples along rays at equal steps, where an occupancy grid over a cube is not empty.
+    """Sample rays at equal steps where an occupancy grid over a cube is occupied.
 
     Args:
         origins: (R, 3) world units.
         directions: (R, 3) unit length.
-        thickness: (G, G, G) optical thickness of one step inside each cell.
+        occupancy: (G, G, G) optical thickness of one step inside each cell.
         jitter: (R,) in [0, 1), part of a step by which a ray's samples are shifted.
         settings: where the cube lies, the step, and which cells are sampled.
 
@@ -36,23 +36,23 @@ def march(
     side, step = settings.side, settings.step
     corner = torch.tensor(settings.lower, dtype=origins.dtype, device=origins.device)
     safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
-    inner = torch.tensor(settings.limits, dtype=origins.dtype, device=origins.device)  # (2, 3)
-    a, b = (inner[0] - origins) / safe, (inner[1] - origins) / safe
+    bounds = torch.tensor(settings.corners, dtype=origins.dtype, device=origins.device)  # (2, 3)
+    a, b = (bounds[0] - origins) / safe, (bounds[1] - origins) / safe
     first = torch.minimum(a, b).amax(-1).clamp(min=0.0) + jitter * step  # (R,)
     last = torch.maximum(a, b).amin(-1)
     distances = (
-        first[:, None] + torch.arange(settings.longest, device=origins.device, dtype=origins.dtype) * step
+        first[:, None] + torch.arange(settings.max_samples, device=origins.device, dtype=origins.dtype) * step
     )  # (R, K)
     points = (origins[:, None] + distances[..., None] * directions[:, None] - corner) / side  # (R, K, 3)
-    cells = thickness.shape[0]
+    cells = occupancy.shape[0]
     x, y, z = (points * cells).long().clamp(0, cells - 1).unbind(-1)
-    hit = (distances < last[:, None]) & (thickness[x, y, z] >= settings.occupied)
+    hit = (distances < last[:, None]) & (occupancy[x, y, z] >= settings.occ_threshold)
     offsets = torch.cat([hit.new_zeros(1, dtype=torch.long), hit.sum(-1).cumsum(0)])
     return points[hit], distances[hit], offsets
 
 
 def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
-    """Trilinear interpolation in every level of a multi-resolution grid (Müller et al. 2022, section 3).
+    """Interpolate trilinearly in every level of a multi-resolution grid (Müller et al. 2022, section 3).
 
     Args:
         positions: (N, 3) in the unit cube; no gradient is given to them.
@@ -73,13 +73,13 @@ def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
         for corner in range(8):
             bits = torch.tensor([corner >> 2 & 1, corner >> 1 & 1, corner & 1], device=positions.device)
             weight = torch.where(bits.bool(), fraction, 1.0 - fraction).prod(-1)  # (N,)
-            entry = _entry(cell + bits, resolution, stop - start, bool(levels.hashed[level]))
+            entry = _table_index(cell + bits, resolution, stop - start, bool(levels.hashed[level]))
             total = total + weight[:, None] * table[start + entry]
         parts.append(total)
     return torch.cat(parts, -1)
 
 
-def _entry(vertices: Tensor, resolution: int, entries: int, hashed: bool) -> Tensor:
+def _table_index(vertices: Tensor, resolution: int, entries: int, hashed: bool) -> Tensor:
     x, y, z = vertices.unbind(-1)
     if not hashed:
         return (x * (resolution + 1) + y) * (resolution + 1) + z
@@ -88,7 +88,7 @@ def _entry(vertices: Tensor, resolution: int, entries: int, hashed: bool) -> Ten
 
 
 def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
-    """A multi-layer perceptron without biases, ReLU between its layers.
+    """Evaluate a multi-layer perceptron without biases, with ReLU between its layers.
 
     Args:
         inputs: (N, C0).
@@ -103,8 +103,8 @@ def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
     return hidden @ weights[-1]
 
 
-def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light: float) -> Tensor:
-    """Weights of volume rendering (Max 1995).
+def composite_weights(density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:
+    """Compute the weights of volume rendering (Max 1995).
 
     w_i = T_i (1 - exp(-density_i step)) with T_i = exp(-sum_{j<i} density_j step).
 
@@ -112,7 +112,7 @@ def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light
         density: (N,) per world unit, not negative.
         step: length that each sample stands for, world units.
         offsets: (R + 1,) samples of ray r are offsets[r] to offsets[r + 1].
-        least_light: samples that less light than this reaches (T_i < least_light) weigh nothing.
+        early_stop_eps: samples with a transmittance T_i below this weigh nothing.
 
     Returns:
         (N,); a ray's weights sum to its opacity, at most 1.
@@ -124,12 +124,14 @@ def composite_weights(density: Tensor, step: float, offsets: Tensor, least_light
     counts = offsets[1:] - offsets[:-1]
     if len(density):
         before = before - before[starts].repeat_interleave(counts)
-    light = torch.exp(-before).to(density.dtype)
-    return torch.where(light < least_light, torch.zeros_like(light), light * -torch.expm1(-thickness))
+    transmittance = torch.exp(-before).to(density.dtype)
+    return torch.where(
+        transmittance < early_stop_eps, torch.zeros_like(transmittance), transmittance * -torch.expm1(-thickness)
+    )
 
 
 def accumulate(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
-    """Sums weighted values along each ray.
+    """Sum weighted values along each ray.
 
     Args:
         weights: (N,).
@@ -156,9 +158,9 @@ def adam(
     betas: tuple[float, float],
     epsilon: float,
 ) -> None:
-    """One step of Adam (Kingma & Ba 2015) in place, except where the gradient is exactly zero.
+    """Take one step of Adam (Kingma & Ba 2015) in place, except where the gradient is exactly zero.
 
-    Entries of a grid that no sample touched keep their value and their moments (Müller et al. 2022, section 4).
+    Grid entries that no sample touched keep their value and their moments (Müller et al. 2022, section 4).
 
     Args:
         parameter: any shape; changed.

@@ -1,75 +1,97 @@
-"""Two networks, coarse and fine: the second looks where the first saw something."""
+"""The reference project's rendering: two networks, of which the fine one samples where the coarse one saw something."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from nerfcl.models.fields.nerf import NerfField
-from nerfcl.models.rendering.model import Rendering
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.models.fields.nerf import NerfField, NerfSettings
+from nerfcl.models.rendering.model import ModelSettings, Rendering
 from nerfcl.models.rendering.ndc import to_ndc
+from nerfcl.randomness import seeded
 from nerfcl.scenes.cameras import Rays
-from nerfcl.scenes.scene import Ndc
+from nerfcl.scenes.scene import Colour, Ndc, Scene
 
 
 @dataclass(frozen=True)
-class HierarchicalSettings:
-    """How rays are sampled (Mildenhall et al. 2020, section 5).
+class HierarchicalModelSettings(ModelSettings):
+    """A coarse and a fine network on a background, sampled between two distances (Mildenhall et al. 2020, section 5).
 
     Attributes:
-        near: distance of the first sample, world units; in normalised device coordinates a share of the way from the
-            near plane to infinity.
+        field: the networks, and how many samples they get.
+        near: distance of the first sample, world units; in normalised device coordinates a fraction of the way from
+            the near plane to infinity.
         far: distance of the last sample, likewise.
-        samples: samples of the coarse network along a ray.
-        importance: further samples of the fine network, drawn where the coarse one saw something; 0 is no fine network.
-        use_disp: whether coarse samples are evenly spread in disparity (1 / distance) instead of distance.
-        perturb: how far training moves coarse samples at random within their stretch: 0 not at all, 1 fully.
-        noise_std: deviation of the noise that training adds to densities before they are clipped at zero.
-        chunk: the most points that are evaluated at once when no gradient is needed.
+        background: colour behind everything, sRGB in [0, 1].
+        ndc: how rays are warped; None is not at all.
+
+    Raises:
+        NerfclError: samples shall be spaced in disparity, which warped rays do by themselves.
     """
 
+    field: NerfSettings
     near: float
     far: float
-    samples: int = 64
-    importance: int = 64
-    use_disp: bool = False
-    perturb: float = 1.0
-    noise_std: float = 1.0
-    chunk: int = 32_768
+    background: Colour
+    ndc: Ndc | None = None
+
+    def __post_init__(self) -> None:
+        if self.ndc is not None and self.field.use_disp:
+            raise NerfclError(
+                Argument("use_disp", True, NerfSettings),
+                ": a forward-facing scene is sampled evenly in disparity already, in normalised device coordinates; "
+                "leave it out",
+            )
+
+    @classmethod
+    def for_scene(cls, field: NerfSettings, scene: Scene) -> Self:
+        """Return settings whose samples reach, from every train camera, through the ball that touches the box's edges.
+
+        In normalised device coordinates they reach from the near plane to infinity.
+        """
+        if scene.ndc is not None:
+            return cls(field, 0.0, 1.0, scene.background, scene.ndc)
+        center = torch.tensor(scene.box.lower) + 0.5 * scene.box.side
+        distances = (scene.train.poses[:, :3, 3] - center).norm(dim=-1)
+        radius = 0.5 * scene.box.side * math.sqrt(2.0)
+        near = max(float(distances.min()) - radius, 0.05 * scene.box.side)
+        return cls(field, near, float(distances.max()) + radius, scene.background)
+
+    def build(self, seed: int, device: torch.device | str = "cpu") -> HierarchicalModel:
+        """Build an untrained model; the seed decides its initial values."""
+        coarse = self.field.build(seeded(seed, "model"))
+        fine = self.field.build(seeded(seed, "fine model")) if self.field.importance else None
+        return HierarchicalModel(self, coarse, fine).to(device)
 
 
 class HierarchicalModel(nn.Module):
     """A coarse and a fine network on a background.
 
     Args:
-        coarse: looks everywhere along a ray.
-        fine: looks there, too, and where the coarse one saw something; None with `importance` 0.
-        background: (3,) colour behind everything.
-        settings: how rays are sampled.
-        ndc: warps the rays; None is the world as it is. Colours depend on directions in the world all the same, since
-            a warped one changes with the place that it is seen from. Depths are then lengths in these coordinates.
+        settings: background, and how rays are sampled. Where rays are warped, colours depend on directions in the world
+            all the same, since a warped one changes with the place that it is seen from; depths are then lengths in
+            these coordinates.
+        coarse: is sampled everywhere along a ray.
+        fine: is sampled there, too, and where the coarse one saw something; None with `importance` 0.
     """
 
     background: Tensor
 
-    def __init__(
-        self,
-        coarse: NerfField,
-        fine: NerfField | None,
-        background: tuple[float, float, float],
-        settings: HierarchicalSettings,
-        ndc: Ndc | None = None,
-    ) -> None:
+    def __init__(self, settings: HierarchicalModelSettings, coarse: NerfField, fine: NerfField | None) -> None:
         super().__init__()
-        self.coarse, self.fine, self.settings, self.ndc = coarse, fine, settings, ndc
-        self.register_buffer("background", torch.tensor(background))
+        self.coarse, self.fine, self.ndc = coarse, fine, settings.ndc
+        self.near, self.far, self.settings = settings.near, settings.far, settings.field
+        self.register_buffer("background", torch.tensor(settings.background))
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        """Coarse, then fine; see `Model.render`. The coarse colours come along, since they are trained, too."""
+        """Render coarse, then fine; see `Model.render`. The coarse colours come along, since they are trained, too."""
         if torch.is_grad_enabled():
             return self._render(rays, generator)
         points = (2 * self.settings.samples + self.settings.importance) * rays.per_pixel
@@ -87,48 +109,48 @@ class HierarchicalModel(nn.Module):
         )
 
     def begin_step(self, generator: torch.Generator) -> None:
-        """Nothing is kept beside the parameters."""
+        """Do nothing: nothing is kept beside the parameters."""
 
-    def snapshot(self) -> HierarchicalModel:
-        """A frozen copy."""
+    def snapshot(self) -> Self:
+        """Return a frozen copy."""
         return copy.deepcopy(self).requires_grad_(False)
 
     def rendering_state(self) -> Mapping[str, Tensor]:
-        """All parameters."""
+        """Return all parameters."""
         return self.state_dict()
 
     def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `rendering_state` gave."""
+        """Restore what `rendering_state` returned."""
         self.load_state_dict(state)
 
     def _render(self, rays: Rays, generator: torch.Generator | None) -> Rendering:
         rays = Rays(rays.origins.to(self.background), rays.directions.to(self.background), rays.per_pixel)
         paths = rays
-        distances = self._spread(len(rays), generator)  # (R, S)
+        distances = self._coarse_distances(len(rays), generator)  # (R, S)
         if self.ndc is not None:
             paths, lengths = to_ndc(rays, self.ndc)
             distances = distances * lengths[:, None]
-        total, weights = self._look(self.coarse, paths, rays.directions, distances, generator)
+        total, weights = self._composite(self.coarse, paths, rays.directions, distances, generator)
         samples = distances.numel()
         coarse = None
         if self.fine is not None:
             coarse = self._pixels(total, rays.per_pixel)[0]
             middles = 0.5 * (distances[:, 1:] + distances[:, :-1])  # (R, S - 1)
-            more = draw_by_weight(middles, weights[:, 1:-1].detach(), self.settings.importance, generator)
+            more = sample_pdf(middles, weights[:, 1:-1].detach(), self.settings.importance, generator)
             distances = torch.cat([distances, more], -1).sort(-1).values  # (R, S + I)
-            total, _ = self._look(self.fine, paths, rays.directions, distances, generator)
+            total, _ = self._composite(self.fine, paths, rays.directions, distances, generator)
             samples += distances.numel()
         rgb, depth, opacity = self._pixels(total, rays.per_pixel)
         return Rendering(rgb, depth, opacity, samples, coarse)
 
-    def _spread(self, rays: int, generator: torch.Generator | None) -> Tensor:
-        """Distances (R, S) of the coarse samples."""
-        near, far = self.settings.near, self.settings.far
-        share = torch.linspace(0.0, 1.0, self.settings.samples).to(self.background)
+    def _coarse_distances(self, rays: int, generator: torch.Generator | None) -> Tensor:
+        """Place the coarse samples at distances (R, S)."""
+        near, far = self.near, self.far
+        fraction = torch.linspace(0.0, 1.0, self.settings.samples).to(self.background)
         if self.settings.use_disp:
-            distances = 1.0 / (1.0 / near * (1.0 - share) + 1.0 / far * share)
+            distances = 1.0 / (1.0 / near * (1.0 - fraction) + 1.0 / far * fraction)
         else:
-            distances = near * (1.0 - share) + far * share
+            distances = near * (1.0 - fraction) + far * fraction
         distances = distances.expand(rays, -1)
         if generator is None or not self.settings.perturb:
             return distances
@@ -137,7 +159,7 @@ class HierarchicalModel(nn.Module):
         drawn = torch.rand(distances.shape, generator=generator).to(distances)
         return lower + (upper - lower) * self.settings.perturb * drawn
 
-    def _look(
+    def _composite(
         self,
         network: NerfField,
         paths: Rays,
@@ -145,7 +167,7 @@ class HierarchicalModel(nn.Module):
         distances: Tensor,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        """What a network sees: colour, depth and opacity (R, 5) and the samples' weights (R, S)."""
+        """Evaluate a network: colour, depth and opacity (R, 5), and the samples' weights (R, S)."""
         positions = paths.origins[:, None] + distances[..., None] * paths.directions[:, None]  # (R, S, 3)
         density, colour = network(positions.flatten(0, 1), directions.repeat_interleave(distances.shape[1], 0))
         density = density.view_as(distances)
@@ -164,26 +186,26 @@ class HierarchicalModel(nn.Module):
         return (weights[..., None] * values).sum(1), weights
 
     def _pixels(self, total: Tensor, per_pixel: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour (P, 3) on the background, depth (P,) and opacity (P,), means over each pixel's rays."""
+        """Average each pixel's rays: colour (P, 3) on the background, depth (P,) and opacity (P,)."""
         total = total.view(-1, per_pixel, 5).mean(1)
         opacity = total[:, 4]
         return total[:, :3] + (1.0 - opacity)[:, None] * self.background, total[:, 3], opacity
 
 
-def draw_by_weight(edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Inverse transform sampling of a piecewise constant density along each ray.
+def sample_pdf(edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Draw from a piecewise constant density along each ray, by inverting its cumulative distribution.
 
     Args:
         edges: (R, B + 1) ends of the pieces, ascending.
         weights: (R, B), not negative; how much falls into each piece, up to a factor.
-        count: how many to draw a ray.
-        generator: where randomness comes from; None spreads the draws evenly over the distribution.
+        count: number of draws for each ray.
+        generator: source of randomness; None spreads the draws evenly over the distribution.
 
     Returns:
         (R, count) values between the first and the last edge.
     """
-    shares = weights + 1e-5  # nothing is impossible, and an empty ray is no division by zero
-    cdf = (shares / shares.sum(-1, keepdim=True)).cumsum(-1)
+    mass = weights + 1e-5  # nothing is impossible, and an empty ray is no division by zero
+    cdf = (mass / mass.sum(-1, keepdim=True)).cumsum(-1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)  # (R, B + 1)
     if generator is None:
         drawn = torch.linspace(0.0, 1.0, count).to(cdf).expand(len(cdf), count).contiguous()

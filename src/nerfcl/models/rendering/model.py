@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from nerfcl.models.rendering import MODELS
+from nerfcl.registry import Registry
 from nerfcl.scenes.cameras import Camera, Rays, camera_rays
+from nerfcl.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a model sees along P pixels (P = rays / rays per pixel).
+    """What a model renders for P pixels (P = rays / rays per pixel).
 
     Attributes:
         rgb: (P, 3) colours on the scene's background, sRGB, about [0, 1].
         depth: (P,) expected distance to what was hit, world units; the background adds nothing.
-        opacity: (P,) share of light that was stopped, in [0, 1].
+        opacity: (P,) fraction of light that was stopped, in [0, 1].
         samples: points at which the field was evaluated, over all rays.
         coarse: (P, 3) colours of a coarse network that is trained beside the fine one; None where there is none.
     """
@@ -32,50 +36,72 @@ class Rendering:
 
 
 class Model(Protocol):
-    """A renderable field. Training, evaluation, teachers and viewers all make the same call."""
+    """A renderable field. Training, evaluation, teachers and viewers all make the same call, `render`."""
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        """Renders rays; `generator` draws where along each ray the samples lie, None puts them in the middle."""
+        """Render rays; `generator` jitters the samples along each ray, None puts them in the middle of their steps."""
         ...
 
     def begin_step(self, generator: torch.Generator) -> None:
-        """Called before each training step, for what a model keeps beside its parameters."""
+        """Update what the model keeps beside its parameters; called before each training step."""
         ...
 
-    def snapshot(self) -> Model:
-        """A frozen copy that renders as the model does now."""
+    def snapshot(self) -> Self:
+        """Return a frozen copy that renders as the model does now."""
         ...
 
     def rendering_state(self) -> Mapping[str, Tensor]:
-        """What decides how the model renders now, and nothing else: less than `state_dict`, for snapshots."""
+        """Return what decides how the model renders now, and nothing else: less than `state_dict`, for snapshots."""
         ...
 
     def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `rendering_state` gave."""
+        """Restore what `rendering_state` returned."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What is optimised."""
+        """Iterate over what is optimised."""
         ...
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Everything that makes the model render as it does."""
+        """Return everything that makes the model train and render as it does."""
         ...
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Takes back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         ...
+
+
+@dataclass(frozen=True)
+class ModelSettings(ABC):
+    """What is needed to build a model, once the scene is known: a frozen dataclass of plain values."""
+
+    registry: ClassVar[Registry] = MODELS
+
+    @classmethod
+    @abstractmethod
+    def for_scene(cls, field: Any, scene: Scene) -> Self:
+        """Return settings of the model that learns a scene with a field of these settings."""
+
+    @abstractmethod
+    def build(self, seed: int, device: torch.device | str = "cpu") -> Model:
+        """Build an untrained model; the seed decides its initial values."""
 
 
 @torch.no_grad()
 def render_image(model: Model, camera: Camera, *, rays_per_pixel: int = 1, chunk: int = 16_384) -> Rendering:
-    """Renders a whole image, at most `chunk` rays at a time.
+    """Render a whole image, at most `chunk` rays at a time.
+
+    Args:
+        model: what renders.
+        camera: where it is seen from.
+        rays_per_pixel: rays averaged over each pixel's area, a square number.
+        chunk: the most rays at a time; bounds memory.
 
     Returns:
         rgb (H, W, 3), depth (H, W) and opacity (H, W).
 
     Raises:
-        NerfclError: `rays_per_pixel` is no square number.
+        NerfclError: `rays_per_pixel` is not a square number.
     """
     rays = camera_rays(camera, per_pixel=rays_per_pixel)
     size = max(chunk // rays_per_pixel, 1) * rays_per_pixel

@@ -12,18 +12,18 @@ _GRAZING = 1e-6  # least part of a direction along -z; with less, a ray's far en
 
 
 def to_ndc(rays: Rays, ndc: Ndc) -> tuple[Rays, Tensor]:
-    """Warps rays (Mildenhall et al. 2020, appendix C).
+    """Warp rays (Mildenhall et al. 2020, appendix C).
 
     A ray begins where it crosses the near plane, or at its origin if that lies beyond, and ends at infinity, in the
-    plane z = 1. One that does not look along -z lies behind that plane and looks away, so that it meets nothing.
+    plane z = 1. One that does not point along -z is put behind that plane, pointing away, so that it meets nothing.
 
     Args:
-        rays: R rays in the world, their directions of unit length.
+        rays: R rays in the world, with directions of unit length.
         ndc: the coordinates.
 
     Returns:
-        R rays, their directions of unit length, and the length (R,) from the beginning to the end of each: 0 for those
-        that do not look along -z, over 0 for the others.
+        R rays, with directions of unit length, and the length (R,) from the beginning to the end of each: 0 for those
+        that do not point along -z, positive for the others.
     """
     origins, directions = rays.origins, rays.directions
     ahead = directions[:, 2:] < -_GRAZING  # (R, 1)

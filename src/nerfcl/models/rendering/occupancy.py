@@ -1,24 +1,26 @@
-"""A grid field rendered by marching through an occupancy grid."""
+"""Any field, rendered by marching through an occupancy grid."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from nerfcl.models import kernels
-from nerfcl.models.fields.hash_grid import HashGridField
+from nerfcl.models.fields.field import Field, FieldSettings
 from nerfcl.models.kernels.layout import Corner
-from nerfcl.models.rendering.model import Rendering
+from nerfcl.models.rendering.model import ModelSettings, Rendering
 from nerfcl.models.rendering.ndc import to_ndc
+from nerfcl.randomness import seeded
 from nerfcl.scenes.cameras import Rays
-from nerfcl.scenes.scene import Box, Ndc
+from nerfcl.scenes.scene import Box, Colour, Ndc, Scene
 
-_MOST_POINTS = 2**20  # encoded at once
+WHITE: Colour = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,21 @@ class OccupancySettings:
     Attributes:
         cells: cells of the occupancy grid along each axis.
         steps: samples across the box, edge to edge.
-        occupied: cells through which a step has at least this optical thickness (or the mean, if smaller) are sampled.
-        least_light: samples that less light than this reaches are not seen.
+        occ_threshold: a cell is occupied where a step through it has at least this optical thickness (or the mean over
+            all cells, if smaller).
+        early_stop_eps: transmittance below which samples are not seen.
         warm_up: training steps during which every cell is sampled, at steps of `coarse` times the length: what is
             skipped before anything was learned could never be learned.
         coarse: see `warm_up`.
         update_every: training steps between updates of the grid.
-        full_updates: so many first updates look at every cell, later ones at a part of them.
-        decay: factor on a cell's thickness at each update; larger new values replace it.
+        full_updates: so many first updates evaluate every cell, later ones a part of them.
+        decay: factor on a cell's optical thickness at each update; larger new values replace it.
     """
 
     cells: int = 64
     steps: int = 128
-    occupied: float = 0.02
-    least_light: float = 1e-3
+    occ_threshold: float = 0.02
+    early_stop_eps: float = 1e-3
     warm_up: int = 128
     coarse: int = 4
     update_every: int = 16
@@ -49,40 +52,82 @@ class OccupancySettings:
     decay: float = 0.9
 
 
-class OccupancyModel(nn.Module):
-    """A field inside a box, on a background.
+@dataclass(frozen=True)
+class OccupancyModelSettings(ModelSettings):
+    """A field inside a box, on a background, and how its rays are sampled.
 
-    Args:
+    Attributes:
         field: what is rendered.
-        box: where the field's unit cube lies in the world, or in normalised device coordinates.
-        background: (3,) colour behind everything.
-        settings: how rays are sampled.
-        ndc: warps the rays; None is the world as it is. Colours depend on directions in the world all the same, since
-            a warped one changes with the place that it is seen from. Depths are then lengths in these coordinates.
+        box: where the field lies: in the world, or in normalised device coordinates.
+        background: colour behind everything, sRGB in [0, 1].
+        occupancy: how rays are sampled.
+        ndc: how rays are warped; None is not at all.
+
+    Example:
+        >>> from nerfcl.models.fields.hash_grid import HashGridSettings
+        >>> box = Box.around((0.0, 0.0, 0.0), side=2.9)
+        >>> settings = OccupancyModelSettings.in_box(HashGridSettings(), box, image_width=64)
+        >>> settings.field.resolution, settings.occupancy.steps
+        (80, 160)
     """
 
-    thickness: Tensor
+    field: FieldSettings
+    box: Box
+    background: Colour = WHITE
+    occupancy: OccupancySettings = dataclasses.field(default_factory=OccupancySettings)
+    ndc: Ndc | None = None
+
+    @classmethod
+    def for_scene(cls, field: FieldSettings, scene: Scene) -> Self:
+        """Return settings that suit a scene's images."""
+        return cls.in_box(field, scene.box, scene.train.width, scene.background, scene.ndc)
+
+    @classmethod
+    def in_box(
+        cls, field: FieldSettings, box: Box, image_width: int, background: Colour = WHITE, ndc: Ndc | None = None
+    ) -> Self:
+        """Return settings for images that are as wide as a box.
+
+        Args:
+            field: what is rendered.
+            box: where it lies.
+            image_width: of the images, pixels.
+            background: colour behind everything, sRGB in [0, 1].
+            ndc: how rays are warped; None is not at all.
+        """
+        field = field.for_images(image_width)
+        occupancy = OccupancySettings(cells=min(field.resolution, 128), steps=2 * field.resolution)
+        return cls(field, box, background, occupancy, ndc)
+
+    def build(self, seed: int, device: torch.device | str = "cpu") -> OccupancyModel:
+        """Build an untrained model; the seed decides its initial values."""
+        return OccupancyModel(self, self.field.build(seeded(seed, "model"))).to(device)
+
+
+class OccupancyModel(nn.Module):
+    """A field that is sampled where its occupancy grid says that something is (Müller et al. 2022, appendix E.2).
+
+    Args:
+        settings: box, background, and how rays are sampled. Where rays are warped, colours depend on directions in the
+            world all the same, since a warped one changes with the place that it is seen from; depths are then lengths
+            in these coordinates.
+        field: what is rendered.
+    """
+
+    occupancy: Tensor
     background: Tensor
 
-    def __init__(
-        self,
-        field: HashGridField,
-        box: Box,
-        background: tuple[float, float, float],
-        settings: OccupancySettings | None = None,
-        ndc: Ndc | None = None,
-    ) -> None:
+    def __init__(self, settings: OccupancyModelSettings, field: Field) -> None:
         super().__init__()
-        self.field, self.box, self.ndc = field, box, ndc
-        self.settings = settings or OccupancySettings()
+        self.field, self.box, self.ndc, self.settings = field, settings.box, settings.ndc, settings.occupancy
         cells = self.settings.cells
-        self.register_buffer("background", torch.tensor(background))
+        self.register_buffer("background", torch.tensor(settings.background))
         # Optical thickness of one (fine) step within each cell: the largest seen lately.
-        self.register_buffer("thickness", torch.zeros(cells, cells, cells))
+        self.register_buffer("occupancy", torch.zeros(cells, cells, cells))
         # Numbers, not buffers: reading them at every step must not wait for the device.
         self.age = 0  # training steps so far
-        self.occupied = 0.0  # cells of at least this thickness are sampled
-        self.inner: tuple[Corner, Corner] | None = None  # outside this box no cell is
+        self.occ_threshold = 0.0  # cells of at least this optical thickness are sampled
+        self.bounds: tuple[Corner, Corner] | None = None  # outside this box no cell is
 
     @property
     def step_length(self) -> float:
@@ -91,17 +136,17 @@ class OccupancyModel(nn.Module):
         return fine * self.settings.coarse if self.age < self.settings.warm_up else fine
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        """Volume rendering with early termination; see `Model.render`."""
+        """Render rays by volume rendering with early termination; see `Model.render`."""
         device = self.background.device
         rays = Rays(rays.origins.to(device), rays.directions.to(device), rays.per_pixel)
         paths = rays if self.ndc is None else to_ndc(rays, self.ndc)[0]
         jitter = torch.full((len(rays),), 0.5) if generator is None else torch.rand(len(rays), generator=generator)
         positions, distances, offsets = kernels.march(
-            paths.origins, paths.directions, self.thickness, jitter.to(paths.origins), self.march_settings()
-        )
-        density, features = self.field.geometry(positions)
-        colours = self.field.colour(features, rays.directions, offsets[1:] - offsets[:-1])
-        weights = kernels.composite_weights(density, self.step_length, offsets, self.settings.least_light)
+            paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), self.march_settings()
+        )  # (N, 3), (N,), (R + 1,)
+        density, features = self.field.get_density(positions)
+        colours = self.field.get_colour(features, rays.directions, offsets[1:] - offsets[:-1])  # (N, 3)
+        weights = kernels.composite_weights(density, self.step_length, offsets, self.settings.early_stop_eps)
         ones = torch.ones_like(distances)
         values = torch.cat([colours, distances[:, None], ones[:, None]], -1)  # (N, 5)
         total = kernels.accumulate(weights, values, offsets)  # (R, 5)
@@ -113,81 +158,64 @@ class OccupancyModel(nn.Module):
 
     @torch.no_grad()
     def begin_step(self, generator: torch.Generator) -> None:
-        """Looks at the field's density now and then, so that rays skip what is empty."""
+        """Evaluate the field's density now and then, so that rays skip what is empty."""
         since = self.age - self.settings.warm_up
         self.age += 1
         if since < 0 or since % self.settings.update_every:
             return
-        cells = self._cells_to_look_at(since // self.settings.update_every)  # (M,) flat indices
+        cells = self._cells_to_evaluate(since // self.settings.update_every)  # (M,) flat indices
         count = self.settings.cells
         corners = torch.stack([cells // count**2, cells // count % count, cells % count], -1)  # (M, 3)
         inside = torch.rand(len(cells), 3, generator=generator).to(corners.device)
-        density, _ = self.field.geometry((corners + inside) / count)
-        flat = self.thickness.view(-1)
+        density, _ = self.field.get_density((corners + inside) / count)
+        flat = self.occupancy.view(-1)
         flat[cells] = torch.maximum(flat[cells] * self.settings.decay, density * self.step_length)
         # Rounding may lift the mean of equal cells above all of them.
-        usual = torch.minimum(self.thickness.mean(), self.thickness.max())
-        self.occupied = min(float(usual), self.settings.occupied)
-        self.inner = self._box_around((self.thickness >= self.occupied).nonzero())
+        mean = torch.minimum(self.occupancy.mean(), self.occupancy.max())
+        self.occ_threshold = min(float(mean), self.settings.occ_threshold)
+        self.bounds = self._bounds_of((self.occupancy >= self.occ_threshold).nonzero())
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the state dict holds beside parameters and buffers."""
-        return {"age": self.age, "occupied": self.occupied, "inner": self.inner}
+        """Return what the state dict holds beside parameters and buffers."""
+        return {"age": self.age, "occ_threshold": self.occ_threshold, "bounds": self.bounds}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes back what `get_extra_state` gave."""
-        self.age, self.occupied, self.inner = state["age"], state["occupied"], state["inner"]
+        """Restore what `get_extra_state` returned."""
+        self.age, self.occ_threshold, self.bounds = state["age"], state["occ_threshold"], state["bounds"]
 
-    def snapshot(self) -> OccupancyModel:
-        """A frozen copy."""
+    def snapshot(self) -> Self:
+        """Return a frozen copy."""
         return copy.deepcopy(self).requires_grad_(False)
 
     def rendering_state(self) -> Mapping[str, Tensor]:
-        """The field's parameters, which cells are occupied, and the age; table entries that no sample reads are 0."""
-        seen = self.thickness >= self.occupied
-        state = {name: parameter.detach() for name, parameter in self.field.named_parameters()}
-        state["table"] = state["table"] * self._read_entries(seen)[:, None]
-        return {**state, "seen": seen, "age": torch.tensor(self.age)}
+        """Return what the field needs to render its occupied cells, which these are, and the age."""
+        occupied = self.occupancy >= self.occ_threshold
+        return {**self.field.rendering_state(occupied), "seen": occupied, "age": torch.tensor(self.age)}
 
     def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `rendering_state` gave."""
-        with torch.no_grad():
-            for name, parameter in self.field.named_parameters():
-                parameter.copy_(state[name])
-            self.thickness.copy_(state["seen"])
-        self.age, self.occupied = int(state["age"]), 0.5
-        self.inner = self._box_around(state["seen"].nonzero())
+        """Restore what `rendering_state` returned."""
+        self.field.load_rendering_state(state)
+        self.occupancy.copy_(state["seen"])
+        self.age, self.occ_threshold = int(state["age"]), 0.5
+        self.bounds = self._bounds_of(state["seen"].nonzero())
 
-    def _read_entries(self, seen: Tensor) -> Tensor:
-        """(E,) 1 where interpolation within a (C, C, C) grid's seen cells reads a table entry, else 0."""
-        count = self.settings.cells
-        # Fine enough that there is a point in each of the finest level's cells that an occupancy cell touches.
-        side = -(-int(self.field.levels.resolutions[-1]) // count) + 1
-        inside = torch.linspace(1e-3, 1.0 - 1e-3, side, device=seen.device)
-        points = torch.stack(torch.meshgrid(inside, inside, inside, indexing="ij"), -1).view(-1, 3)
-        table = torch.zeros_like(self.field.table, requires_grad=True)
-        with torch.enable_grad():
-            for cells in seen.nonzero().split(max(_MOST_POINTS // len(points), 1)):
-                positions = ((cells[:, None] + points) / count).reshape(-1, 3)
-                kernels.encode(positions, table, self.field.levels).sum().backward()
-        return torch.zeros(len(table), device=seen.device) if table.grad is None else (table.grad[:, 0] != 0.0).float()
+    def march_settings(self) -> kernels.MarchSettings:
+        """Say how rays march now."""
+        return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, self.occ_threshold, self.bounds)
 
-    def _cells_to_look_at(self, turn: int) -> Tensor:
-        """All cells at first; later every eighth cell and every fourth occupied one, in turns."""
-        chosen = torch.zeros_like(self.thickness, dtype=torch.bool).view(-1)
+    def _cells_to_evaluate(self, turn: int) -> Tensor:
+        """Choose all cells at first; later every eighth cell and every fourth occupied one, in turns."""
+        chosen = torch.zeros_like(self.occupancy, dtype=torch.bool).view(-1)
         if turn < self.settings.full_updates:
             chosen[:] = True
         else:
             chosen[turn % 8 :: 8] = True
-            occupied = (self.thickness.view(-1) >= self.occupied).nonzero()[:, 0]
+            occupied = (self.occupancy.view(-1) >= self.occ_threshold).nonzero()[:, 0]
             chosen[occupied[turn % 4 :: 4]] = True
         return chosen.nonzero()[:, 0]
 
-    def march_settings(self) -> kernels.MarchSettings:
-        """How rays march now."""
-        return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, self.occupied, self.inner)
-
-    def _box_around(self, cells: Tensor) -> tuple[Corner, Corner]:
+    def _bounds_of(self, cells: Tensor) -> tuple[Corner, Corner]:
+        """Find the corners of the smallest box around cells (M, 3), units of the box."""
         size = self.box.side / self.settings.cells
         first, last = cells.amin(0).tolist(), cells.amax(0).tolist()
         x, y, z = self.box.lower

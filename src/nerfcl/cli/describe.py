@@ -1,0 +1,156 @@
+"""What a command was told -> the description of what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from nerfcl.cli.options import Compare, CompareOnline, Online, Run
+from nerfcl.config.comparison import Comparison
+from nerfcl.config.configurations import ALL, Configuration, ConfigurationText, parse_budgets
+from nerfcl.config.experiment import Experiment, frames_experiment, tasks_experiment, with_field
+from nerfcl.config.options import applied
+from nerfcl.config.streams import FrameStream, TaskStream, WatchedStream
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.experiments.folders import described_by, label_in
+from nerfcl.models.fields import FIELDS
+from nerfcl.serialisation import to_plain
+from nerfcl.strategies import STRATEGIES
+from nerfcl.strategies.finetune import FineTune
+
+_DEFAULT_STRATEGIES = ("finetune", "replay", "joint")
+# Options that are no fields of an experiment's description.
+_APART = {"config", "field", "strategy", "strategies", "seeds", "budget_bytes", "jobs", "ray", "out", "watch"}
+
+
+def given(command: Any) -> dict[str, Any]:
+    """List the options that a command was given: a switch that is on, and what is not None."""
+    values = {field.name: getattr(command, field.name) for field in fields(command)}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def describe_run(command: Run | Online) -> tuple[Experiment, str]:
+    """Return the description of a single run, and the label of its strategy.
+
+    Raises:
+        NerfclError: an option does not apply to what was asked for, or a value is refused.
+    """
+    options = given(command)
+    start = _start(command, options)
+    if not isinstance(start, Experiment):
+        raise NerfclError(Argument("config", str(command.config)), ": describes a comparison; use `nerfcl compare`")
+    text = command.strategy if command.config is not None or command.strategy else "replay"
+    label = label_in(command.config) if command.config is not None else None
+    base, rest = _applied_without_strategy(start, options)
+    if text is None:
+        strategy, unknown = applied(start.strategy, rest)
+    else:
+        configuration, unknown = ConfigurationText.parse(text).build(rest)
+        strategy, label = configuration.strategy, configuration.label
+    _refuse(unknown, replace(base, strategy=strategy))
+    return replace(base, strategy=strategy), label or STRATEGIES.name_of(type(strategy)) or "strategy"
+
+
+def describe_comparison(command: Compare | CompareOnline) -> Comparison:
+    """Return the description of a comparison.
+
+    Raises:
+        NerfclError: an option does not apply to what was asked for, or a value is refused.
+    """
+    options = given(command)
+    start = _start(command, options)
+    held = start if isinstance(start, Comparison) else Comparison(experiment=start)  # pyright: ignore
+    base, rest = _applied_without_strategy(held.experiment, options)
+    configurations, unknown = held.configurations, set(rest)
+    if command.strategies is not None or not configurations:
+        texts = _expanded(command.strategies or _DEFAULT_STRATEGIES, isinstance(base.stream, FrameStream))
+        built = [ConfigurationText.parse(text).build(rest) for text in texts]
+        configurations = tuple(configuration for configuration, _ in built)
+        unknown = set.intersection(*(missing for _, missing in built))
+    elif rest:
+        changed = [applied(configuration.strategy, rest) for configuration in configurations]
+        unknown = set.intersection(*(missing for _, missing in changed))
+        configurations = tuple(
+            replace(configuration, strategy=strategy)
+            for configuration, (strategy, _) in zip(configurations, changed, strict=True)
+        )
+    _refuse(unknown, base, configurations)
+    seeds = held.seeds if command.seeds is None else _expanded_seeds(command.seeds)
+    budgets = held.budgets if command.budget_bytes is None else tuple(parse_budgets(command.budget_bytes))
+    base = replace(base, strategy=FineTune(), seed=0)
+    return Comparison(experiment=base, configurations=configurations, seeds=seeds, budgets=budgets)
+
+
+def _start(command: Any, options: Mapping[str, Any]) -> Experiment | Comparison:
+    """Return what the options change: a file's description, or the defaults."""
+    on_frames = isinstance(command, Online | CompareOnline)
+    if command.config is None:
+        start: Experiment | Comparison = frames_experiment() if on_frames else tasks_experiment()
+    else:
+        start = described_by(command.config)
+    if isinstance(start, Experiment) and isinstance(command, Compare | CompareOnline):
+        start = Comparison(experiment=start)
+    experiment = start if isinstance(start, Experiment) else start.experiment
+    if on_frames == isinstance(experiment.stream, TaskStream):
+        other = {Run: "online", Compare: "compare-online", Online: "run", CompareOnline: "compare"}[type(command)]
+        why = f": describes another kind of stream; use `nerfcl {other}`"
+        raise NerfclError(Argument("config", str(command.config)), why)
+    if "field" in options:
+        experiment = with_field(experiment, FIELDS[options["field"]]())
+    if "watch" in options:
+        experiment = _watching(experiment, options["watch"])
+    return experiment if isinstance(start, Experiment) else replace(start, experiment=experiment)
+
+
+def _watching(experiment: Experiment, folder: Path) -> Experiment:
+    """Return the experiment on the frames of a folder, which has no views to evaluate."""
+    training = replace(experiment.training, evaluation=None)
+    return replace(experiment, scene=None, stream=WatchedStream(folder=folder), training=training)
+
+
+def _applied_without_strategy(start: Any, options: Mapping[str, Any]) -> tuple[Experiment, dict[str, Any]]:
+    """Apply options to all but the strategy; return those that may be its hyperparameters, too."""
+    wanted = {name: value for name, value in options.items() if name not in _APART}
+    base, unknown = applied(replace(start, strategy=FineTune()), wanted)
+    # What is true of a whole run, such as rays per pixel, a strategy may have to know as well.
+    both = {name for name in ("rays_per_pixel",) if name in wanted}
+    return base, {name: value for name, value in wanted.items() if name in unknown | both}
+
+
+def _expanded(texts: tuple[str, ...], on_frames: bool) -> list[str]:
+    """Replace "all" by every strategy that works on the stream."""
+    every = [name for name, cls in STRATEGIES.items() if not (on_frames and cls.needs_boundaries)]
+    expanded = [name for text in texts for name in (every if text == ALL else (text,))]
+    if len(set(expanded)) < len(expanded):
+        raise NerfclError(Argument("strategies", tuple(texts)), ": name none twice")
+    return expanded
+
+
+def _expanded_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(seeds) != 1:
+        return seeds
+    if seeds[0] < 0:
+        raise NerfclError(Argument("seeds", seeds), ": name how many seeds, or which")
+    return tuple(range(max(seeds[0], 1)))
+
+
+def _refuse(unknown: set[str], base: Experiment, configurations: tuple[Configuration, ...] = ()) -> None:
+    """Refuse options that do not apply to what was asked for.
+
+    Raises:
+        NerfclError: names the first of them.
+    """
+    unknown = unknown - {"rays_per_pixel"}
+    if not unknown:
+        return
+    strategies = [configuration.strategy for configuration in configurations] or [base.strategy]
+    names = ", ".join(dict.fromkeys(str(to_plain(strategy)["kind"]) for strategy in strategies))
+    field = base.field.registry.name_of(type(base.field))
+    stream = {TaskStream: "tasks", FrameStream: "a stream of frames", WatchedStream: "a watched folder"}
+    kind = next(text for cls, text in stream.items() if isinstance(base.stream, cls))
+    option = sorted(unknown)[0]
+    raise NerfclError(
+        Argument(option), f": does not apply here (strategy {names}, field {field}, {kind}); leave it out"
+    )

@@ -1,0 +1,135 @@
+"""Callbacks under the reference project's names: checkpoints by epoch, and what TensorBoard shows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nerfcl.experiments.outputs import Run
+from nerfcl.reports.live.tensorboard import TensorBoardWriter
+from nerfcl.training.callbacks import Callback
+from nerfcl.training.checkpoints import load_checkpoint, save_checkpoint
+from nerfcl.training.history import History
+from nerfcl.training.learner import Learner
+
+KEPT = 5
+
+
+class CheckpointKeeper(Callback):
+    """Saves a learner at each validation: the best few by a monitored loss stay, and always the last.
+
+    What is there already is taken into account, so that an interrupted run goes on as if it had not been.
+
+    Args:
+        run: what is trained; its folder has the files epoch=N.ckpt.
+        extra: what the checkpoints tell beside the description.
+        monitored: position of the group whose validation loss decides; small is good.
+        before: epochs before the present experience.
+        epoch_steps: steps of an epoch of the present experience.
+    """
+
+    def __init__(self, run: Run, extra: dict[str, Any], monitored: int, before: int, epoch_steps: int) -> None:
+        self._run, self._extra, self._monitored = run, extra, monitored
+        self._before, self._epoch_steps = before, epoch_steps
+        self.losses = {
+            epoch: validation_losses(load_checkpoint(path).history)[monitored]
+            for epoch, path in saved_epochs(run.folder).items()
+        }
+
+    def on_evaluation(self, learner: Learner) -> None:
+        """Save, and remove what is neither among the best any more nor the last."""
+        epoch = self._before + learner.at // self._epoch_steps
+        _save(self._run, learner, epoch, {**self._extra, "epoch": epoch})
+        self.losses[epoch] = validation_losses(learner.history)[self._monitored]
+        _remove_others(self._run.folder, self.losses, epoch)
+
+
+class ChunkKeeper(Callback):
+    """Saves a learner after each chunk: the best few of those that were validated stay, and always the last.
+
+    Args:
+        run: what is trained; its folder has the files epoch=N.ckpt of chunks so far; those of later chunks are removed.
+        extra: what the checkpoints tell beside the description.
+        done: chunks so far.
+    """
+
+    def __init__(self, run: Run, extra: dict[str, Any], done: int) -> None:
+        self._run, self._extra = run, extra
+        self.losses: dict[int, float] = {}
+        for epoch, path in saved_epochs(run.folder).items():
+            if epoch > done:
+                path.unlink()
+            else:
+                self.losses[epoch] = _loss_after(epoch, load_checkpoint(path).history)
+
+    def on_experience_end(self, learner: Learner) -> None:
+        """Save, and remove what is neither among the best any more nor the last."""
+        _save(self._run, learner, learner.done, self._extra)
+        self.losses[learner.done] = _loss_after(learner.done, learner.history)
+        _remove_others(self._run.folder, self.losses, learner.done)
+
+
+def _save(run: Run, learner: Learner, epoch: int, extra: dict[str, Any]) -> None:
+    path = checkpoint_file(run.folder, epoch)
+    save_checkpoint(path, learner, run.experiment.to_plain(), run.prepared.model, extra=extra)
+
+
+def _remove_others(folder: Path, losses: dict[int, float], last: int) -> None:
+    """Remove checkpoints that are neither among the best few nor the last; what was not validated is none of those."""
+    validated = [epoch for epoch in losses if losses[epoch] < math.inf]
+    best = sorted(validated, key=lambda epoch: losses[epoch])[:KEPT]
+    for other in set(losses) - {*best, last}:
+        checkpoint_file(folder, other).unlink(missing_ok=True)
+        del losses[other]
+
+
+def _loss_after(chunk: int, history: History) -> float:
+    """Find the validation loss after a chunk; infinite where it was not validated."""
+    validated = history.validation and history.validation[-1].at == chunk
+    return validation_losses(history)[0] if validated else math.inf
+
+
+class Board(TensorBoardWriter):
+    """TensorBoard under the reference's names: val/loss_r and val/psnr_r of the right side, likewise _l.
+
+    Args:
+        folder: of the event files.
+        tasks: names of the stream's groups: sides, or "all", which has no suffix.
+        purge_step: see `TensorBoardWriter`.
+    """
+
+    def __init__(self, folder: Path, tasks: Sequence[str], purge_step: int) -> None:
+        super().__init__(folder, tasks, purge_step)
+        self._suffixes = ["" if task == "all" else f"_{task[0]}" for task in tasks]
+
+    def write_validation(self, learner: Learner) -> None:
+        """Write loss and PSNR of the latest validation."""
+        history = learner.history
+        losses, means = validation_losses(history), history.validation[-1].means
+        for suffix, loss, psnr in zip(self._suffixes, losses, means, strict=True):
+            self._writer.add_scalar(f"val/loss{suffix}", loss, history.steps)
+            self._writer.add_scalar(f"val/psnr{suffix}", psnr, history.steps)
+
+    def on_experience_end(self, learner: Learner) -> None:
+        """Add nothing: the experience's end was a validation, too."""
+        del learner
+        self._writer.flush()
+
+
+def validation_losses(history: History) -> list[float]:
+    """Compute each group's latest validation loss: the mean over views of the mean squared error."""
+    return [sum(10.0 ** (-psnr / 10.0) for psnr in views) / len(views) for views in history.validation[-1].psnr]
+
+
+def checkpoint_file(folder: Path, epoch: int) -> Path:
+    """Return where the checkpoint of an epoch is."""
+    return folder / f"epoch={epoch}.ckpt"
+
+
+def saved_epochs(folder: Path) -> dict[int, Path]:
+    """List the checkpoints in a folder by epoch, in order."""
+    found = ((re.fullmatch(r"epoch=(\d+)\.ckpt", path.name), path) for path in folder.glob("epoch=*.ckpt"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))

@@ -1,0 +1,52 @@
+"""The description of a comparison: one experiment with several strategies and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nerfcl.config.configurations import Configuration, check_labels
+from nerfcl.config.experiment import Experiment
+from nerfcl.errors import require
+from nerfcl.serialisation import from_plain, to_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared: configurations of an experiment, with every seed.
+
+    Attributes:
+        experiment: what all have in common; its strategy and seed are replaced.
+        configurations: strategies with their hyperparameters, under labels.
+        seeds: of everything random.
+        budgets: bytes that may be kept of the past; a configuration with a memory becomes one for each.
+    """
+
+    experiment: Experiment = field(default_factory=Experiment)
+    configurations: tuple[Configuration, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    budgets: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        once = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
+        require(once, self, "seeds", "name at least one, and none twice")
+        check_labels(self.configurations)
+
+    def experiments(self, configuration: Configuration) -> Iterator[Experiment]:
+        """Yield the experiments of a configuration, one for each seed."""
+        for seed in self.seeds:
+            yield replace(self.experiment, strategy=configuration.strategy, seed=seed)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Convert to values that JSON holds."""
+        return to_plain(self)
+
+    @staticmethod
+    def from_plain(value: Any) -> Comparison:
+        """Convert what `to_plain` returned, perhaps edited; what is missing has its default.
+
+        Raises:
+            NerfclError: the values do not fit; says where and why.
+        """
+        return from_plain(Comparison, value)

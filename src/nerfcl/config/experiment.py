@@ -1,0 +1,155 @@
+"""The description of an experiment, and its versioned form in files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from dataclasses import field as default
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerfcl.config.streams import FrameStream, StreamSettings, TaskStream
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.models.fields.field import FieldSettings
+from nerfcl.models.fields.hash_grid import HashGridSettings
+from nerfcl.progress import Track, untracked
+from nerfcl.scenes import load_scene
+from nerfcl.scenes.scene import Scene
+from nerfcl.serialisation import from_plain, to_plain
+from nerfcl.strategies.replay import Replay
+from nerfcl.strategies.strategy import Strategy
+from nerfcl.training.settings import EvaluationSettings, OptimiserSettings, TrainingSettings
+
+SCHEMA = 3
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSettings:
+    """Which scene is learned.
+
+    Attributes:
+        data: "builtin" (the shipped truck) or a scene folder.
+        size: (width, height) that images are resized to (LANCZOS).
+        spheric_poses: LLFF layout: the cameras stand around something, instead of facing forward.
+        pixel_center: where rays pass through pixels: 0.5 is right, 0.0 reproduces the reference project's corners.
+    """
+
+    data: str = "builtin"
+    size: tuple[int, int] = (64, 64)
+    spheric_poses: bool = False
+    pixel_center: float = 0.5
+
+    def load(self, track: Track = untracked) -> Scene:
+        """Load the scene; see `load_scene`."""
+        return load_scene(self.data, self.size, track, spheric_poses=self.spheric_poses, pixel_center=self.pixel_center)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is learned, from what, and how: all that decides a result, but for the machine and its number of threads.
+
+    Attributes:
+        scene: which scene is learned; None where frames come from outside.
+        stream: where experiences come from.
+        field: what is learned.
+        training: how long and how fast.
+        strategy: how the past is used.
+        seed: of everything random.
+        device: where to compute: "cpu", "cuda", or "auto" (cuda where there is one).
+
+    Example:
+        >>> experiment = Experiment(stream=TaskStream(tasks=("sectors:10",)), seed=3)
+        >>> Experiment.from_plain(experiment.to_plain()) == experiment
+        True
+    """
+
+    scene: SceneSettings | None = default(default_factory=SceneSettings)
+    stream: StreamSettings = default(default_factory=TaskStream)
+    field: FieldSettings = default(default_factory=HashGridSettings)
+    training: TrainingSettings = default(default_factory=TrainingSettings)
+    strategy: Strategy = default(default_factory=Replay)
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise NerfclError(Argument("device", self.device), f": must be one of {', '.join(DEVICES)}")
+
+    def to_plain(self) -> dict[str, Any]:
+        """Convert to values that JSON holds."""
+        return to_plain(self)
+
+    @staticmethod
+    def from_plain(value: Any) -> Experiment:
+        """Convert what `to_plain` returned, perhaps edited; what is missing has its default.
+
+        Raises:
+            NerfclError: the values do not fit; says where and why.
+        """
+        return from_plain(Experiment, value)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where to compute, on this machine.
+
+        Raises:
+            NerfclError: it is "cuda" and there is none.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise NerfclError(Argument("device", self.device), ": torch finds no CUDA device; use cpu")
+        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device)
+
+
+def tasks_experiment() -> Experiment:
+    """Return the defaults for tasks of a scene."""
+    return Experiment()
+
+
+def frames_experiment() -> Experiment:
+    """Return the defaults for a stream of frames: it has no end that the learning rate could fall towards."""
+    return Experiment(
+        stream=FrameStream(),
+        training=TrainingSettings(
+            steps=32,
+            optimiser=OptimiserSettings(schedule="constant", ema_decay=0.98),
+            evaluation=EvaluationSettings(
+                evaluate_every=320, evaluate_views=1, frame_every=None, test_every=None, seen_every=None
+            ),
+        ),
+    )
+
+
+def with_field(experiment: Experiment, settings: FieldSettings) -> Experiment:
+    """Return the experiment with another field, and with the optimiser that suits it."""
+    defaults, optimiser = OptimiserSettings(), experiment.training.optimiser
+    before = {name: getattr(defaults, name) for name in experiment.field.optimiser_defaults}
+    optimiser = replace(optimiser, **{**before, **settings.optimiser_defaults})
+    return replace(experiment, field=settings, training=replace(experiment.training, optimiser=optimiser))
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read the description that a file holds: a run's or a comparison's config.json, or a part of it.
+
+    Returns:
+        The file's object, whose "schema" is the present one.
+
+    Raises:
+        NerfclError: there is no such file, or it holds something else or a schema that is not known.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NerfclError(f"{path}: no such file; name the config.json of an output folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise NerfclError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict) or not ({"schema", "settings"} & content.keys()):
+        raise NerfclError(f"{path}: does not describe an experiment; name the config.json of an output folder")
+    if content.get("schema", SCHEMA) != SCHEMA:
+        raise NerfclError(
+            f"{path}: has schema {content['schema']}, and this version of nerfcl reads {SCHEMA}; use the version that "
+            "wrote it"
+        )
+    return content

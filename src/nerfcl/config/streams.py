@@ -1,0 +1,146 @@
+"""Where experiences come from: tasks or frames of a scene, a watched folder, or frames that a program pushes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from nerfcl.config import STREAMS
+from nerfcl.errors import require
+from nerfcl.registry import Registry
+from nerfcl.scenes.scene import Scene
+from nerfcl.streams.frames import make_trajectory
+from nerfcl.streams.stream import EvaluationGroup, Experience, Stream
+from nerfcl.streams.tasks import make_stream
+
+WHEN_FULL = ("block", "drop-oldest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings:
+    """Where experiences come from."""
+
+    registry: ClassVar[Registry] = STREAMS
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStream(StreamSettings):
+    """Tasks of a scene, which begin and end with an announcement.
+
+    Attributes:
+        tasks: in order: "right" and "left" (side of the camera: world x > 0 is right), "sectors:N" (azimuth), or "all".
+        first_val_views: evaluates so many first validation views of each task, and no test views, as the reference
+            project does while training; None evaluates all.
+    """
+
+    tasks: tuple[str, ...] = ("right", "left")
+    first_val_views: int | None = None
+
+    def build(self, scene: Scene) -> Stream:
+        """Split a scene into tasks.
+
+        Raises:
+            NerfclError: there is no such task, or a task has no views.
+        """
+        stream = make_stream(scene, self.tasks)
+        return stream if self.first_val_views is None else Stream(tuple(map(self._first_views_of, stream)))
+
+    def _first_views_of(self, experience: Experience) -> Experience:
+        assert self.first_val_views is not None
+        first = experience.val.first(self.first_val_views)
+        return replace(experience, val=first, test=first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameStream(StreamSettings):
+    """Train frames of a scene along a trajectory, a chunk at a time; nobody says where a task ends.
+
+    Attributes:
+        order: "file", "nearest", "azimuth", or a text file that lists frame numbers; see `frames_in_order`.
+        frames: takes so many frames, the first of the order; None takes all.
+        chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
+        chunks: learns so many chunks, the first ones; None learns all.
+        first_val_views: evaluates all test views as one group, and so many first validation views, as the reference
+            project does; None evaluates them by the chunks that they lie nearest to.
+    """
+
+    order: str = "nearest"
+    frames: int | None = None
+    chunk_frames: int = 2
+    chunks: int | None = None
+    first_val_views: int | None = None
+
+    def build(self, scene: Scene) -> Stream:
+        """Put a scene's train frames into a stream.
+
+        Raises:
+            NerfclError: there is no such order, or a number is out of range.
+        """
+        stream = make_trajectory(scene, self.order, self.chunk_frames, self.frames)
+        experiences = stream[: self.chunks]
+        if self.first_val_views is None:
+            return Stream(tuple(experiences))
+        group = EvaluationGroup("all", scene.val.first(self.first_val_views), scene.test)
+        return Stream(tuple(experiences), (group,))
+
+    def build_at_once(self, scene: Scene) -> Stream:
+        """Put the same frames into a stream of one experience.
+
+        Raises:
+            NerfclError: there is no such order, or a number is out of range.
+        """
+        frames = self.build(scene).frames
+        (everything,) = make_trajectory(scene, self.order, frames, frames)
+        return Stream((replace(everything, name="all frames"),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedStream(StreamSettings):
+    """Frames of a folder that is being written to, as they are completed, until its marker file appears.
+
+    Attributes:
+        folder: has a growing transforms.json.
+        size: (width, height) that images are resized to.
+        chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
+        box: centre (x y z) and edge of the cube that is mapped, world units; None is what the first chunk's cameras
+            look at.
+    """
+
+    folder: Path
+    size: tuple[int, int] = (64, 64)
+    chunk_frames: int = 2
+    box: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
+        require(self.box is None or self.box[3] > 0.0, self, "box", "the last number is the cube's edge, over 0")
+
+    @property
+    def queue(self) -> PushedStream:
+        """How its frames are taken in by a learner."""
+        return PushedStream(
+            chunk_frames=self.chunk_frames, queue_frames=max(PushedStream.queue_frames, self.chunk_frames)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushedStream(StreamSettings):
+    """Frames that a program pushes into an `OnlineLearner`.
+
+    Attributes:
+        chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
+        queue_frames: frames that may wait to be learned.
+        when_full: what `observe` does when so many wait: "block" until there is room, or "drop-oldest" of them.
+    """
+
+    chunk_frames: int = 2
+    queue_frames: int = 64
+    when_full: str = "block"
+
+    def __post_init__(self) -> None:
+        require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
+        enough = self.queue_frames >= self.chunk_frames
+        why = f"must be at least chunk_frames={self.chunk_frames}, or no chunk could ever be learned"
+        require(enough, self, "queue_frames", why)
+        require(self.when_full in WHEN_FULL, self, "when_full", f"must be one of {', '.join(WHEN_FULL)}")

@@ -1,0 +1,153 @@
+"""Rendering and scoring views with a checkpoint, whatever wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerfcl.config.experiment import Experiment, SceneSettings
+from nerfcl.config.migration import experiment_of
+from nerfcl.config.streams import WatchedStream
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.experiments.execute import compilation_seconds
+from nerfcl.files import as_file_name, write_json, written_aside
+from nerfcl.reports.live.progress import track
+from nerfcl.scenes.cameras import pixel_offsets
+from nerfcl.scenes.scene import Views
+from nerfcl.scenes.watched import WatchedFolder
+from nerfcl.strategies.finetune import FineTune
+from nerfcl.streams.tasks import select_views
+from nerfcl.training.checkpoints import Checkpoint, evaluated_model, load_checkpoint
+from nerfcl.training.evaluation import Scores, evaluate
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """Which views of which scene are rendered.
+
+    Attributes:
+        checkpoint: a file that a run, an `OnlineLearner` or one of the reference project's programs wrote.
+        data: scene; None is that of the run.
+        size: (width, height) to render; None is that of the run.
+        split: "train", "val" or "test"; None is test, and of a watched folder, which has no other views, train.
+        view: views of which task: "right", "left", "all", or "sector K/N".
+        rays_per_pixel: rays averaged over each pixel's area; None is that of the run.
+        out: folder for pictures and scores.json; None is eval/SPLIT-VIEW beside the checkpoint's folder.
+        device: where to compute.
+    """
+
+    checkpoint: Path
+    data: str | None = None
+    size: tuple[int, int] | None = None
+    split: str | None = None
+    view: str = "all"
+    rays_per_pixel: int | None = None
+    out: Path | None = None
+    device: str = "auto"
+
+
+def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
+    """Render and score views with a checkpoint's model, with the averaged parameters where there are any.
+
+    Returns:
+        What `scores.json` holds.
+
+    Raises:
+        NerfclError: something the user can put right.
+    """
+    checkpoint = load_checkpoint(request.checkpoint)
+    experiment = _experiment_of(checkpoint, request.checkpoint)
+    if request.split not in (None, *SPLITS):
+        raise NerfclError(Argument("split", request.split), f": must be one of {', '.join(SPLITS)}")
+    data, split, views = _views_of(request, experiment, checkpoint)
+    views = views.select(select_views(views, request.view))
+    if not len(views):
+        raise NerfclError(Argument("view", request.view), f": {data} has no such {split} view")
+    device = replace(experiment, device=request.device).torch_device
+    rays_per_pixel = request.rays_per_pixel or experiment.training.rays_per_pixel
+    pixel_offsets(rays_per_pixel)  # refuses what is not a square number
+    model = evaluated_model(checkpoint, device)
+    compilation_seconds()
+    scores = evaluate(model, views, rays_per_pixel=rays_per_pixel, keep_images=None, track=track)
+
+    out = request.out or request.checkpoint.parent.parent / "eval" / f"{split}-{as_file_name(request.view)}"
+    names = _names_of(views)
+    for i, name in enumerate(names):
+        _write_png(out / f"{as_file_name(name)}.png", scores.images[i])
+    content = {
+        "data": data,
+        "checkpoint": str(request.checkpoint),
+        "split": split,
+        "view": request.view,
+        **_scores_of(names, scores),
+    }
+    write_json(out / "scores.json", content)
+    print(f"{len(views)} views: PSNR {content['psnr']:.2f} dB, SSIM {content['ssim']:.4f}")
+    print(f"pictures and scores: {out}")
+    return content
+
+
+def _experiment_of(checkpoint: Checkpoint, path: Path) -> Experiment:
+    try:
+        return experiment_of(checkpoint, strategy=FineTune())  # what was kept of the past does not matter here
+    except NerfclError as error:
+        raise NerfclError(f"{path}: ", *error.args) from None
+
+
+def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Checkpoint) -> tuple[str, str, Views]:
+    """Load the views that were asked for: name of the scene, split, views."""
+    stream = experiment.stream
+    if isinstance(stream, WatchedStream) and request.data is None:
+        if request.split not in (None, "train"):
+            raise NerfclError(Argument("split", request.split), ": a watched folder has train views only")
+        learned = checkpoint.extra["seen"] - sum(len(frame[0]) for frame in checkpoint.extra["frames"])
+        return str(stream.folder), "train", _watched_views(stream, request, learned)
+    scene = experiment.scene or SceneSettings(size=_pushed_size(checkpoint))
+    if experiment.scene is None and request.data is None:
+        raise NerfclError(
+            f"{request.checkpoint}: was learned from frames that a program pushed; name a scene that shows the same "
+            "place with ",
+            Argument("data"),
+        )
+    scene = replace(scene, data=request.data or scene.data, size=request.size or scene.size)
+    split = request.split or "test"
+    return scene.data, split, getattr(scene.load(track), split)
+
+
+def _watched_views(stream: WatchedStream, request: EvaluationRequest, count: int) -> Views:
+    source = WatchedFolder(stream.folder, request.size or stream.size)
+    frames = source.frames(0, lambda: False)
+    return Views.concatenate([frame for frame, _ in zip(frames, range(count), strict=False)])
+
+
+def _pushed_size(checkpoint: Checkpoint) -> tuple[int, int]:
+    width, height = checkpoint.extra.get("size") or (64, 64)
+    return width, height
+
+
+def _names_of(views: Views) -> list[str]:
+    """Name views that have no names by their numbers."""
+    return [name or f"frame {i}" for i, name in enumerate(views.names)]
+
+
+def _scores_of(names: list[str], scores: Scores) -> dict[str, Any]:
+    return {
+        "psnr": scores.mean_psnr,
+        "ssim": sum(scores.ssim) / len(names),
+        "views": [
+            {"name": name, "psnr": psnr, "ssim": ssim}
+            for name, psnr, ssim in zip(names, scores.psnr, scores.ssim, strict=True)
+        ],
+    }
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    from PIL import Image
+
+    with written_aside(path) as aside:
+        Image.fromarray(image).save(aside)

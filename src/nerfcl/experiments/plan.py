@@ -1,0 +1,72 @@
+"""What a comparison runs: its configurations, divided by budgets, and what their runs share."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nerfcl.config.comparison import Comparison
+from nerfcl.config.configurations import Configuration, budget_name, check_labels
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.experiments.budgets import within_budgets
+from nerfcl.experiments.prepare import Prepared, prepare_all
+from nerfcl.strategies.strategy import Strategy
+
+FIRST_TASK = "first-task"  # folder of what all configurations over tasks share
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A configuration that is run.
+
+    Attributes:
+        configuration: strategy and label.
+        prepared: what its runs share.
+    """
+
+    configuration: Configuration
+    prepared: Prepared
+
+    @property
+    def label(self) -> str:
+        """Of the configuration."""
+        return self.configuration.label
+
+    @property
+    def strategy(self) -> Strategy:
+        """Of the configuration."""
+        return self.configuration.strategy
+
+    def folder(self, seed: int) -> Path:
+        """Return the folder of its run with a seed, below the comparison's."""
+        return Path(f"seed-{seed}") / self.configuration.file_name
+
+
+def plan(comparison: Comparison) -> list[Planned]:
+    """Load the scene once, and divide configurations by budgets; refuse what cannot work before anything is written.
+
+    Raises:
+        NerfclError: a configuration cannot be, or there are none.
+    """
+    experiment = comparison.experiment
+    prepared = prepare_all(experiment, [configuration.strategy for configuration in comparison.configurations])
+    planned = []
+    for configuration, part in zip(comparison.configurations, prepared, strict=True):
+        sized, left_out = within_budgets(configuration, comparison.budgets, part.stream)
+        planned += [Planned(each, part) for each in sized]
+        for budget in left_out:
+            print(f"{configuration.label}: nothing useful fits into {budget}; left out", file=sys.stderr)
+    if not planned:
+        budgets = Argument("budget_bytes", " ".join(map(budget_name, comparison.budgets)))
+        raise NerfclError(budgets, ": no strategy can keep so little")
+    check_labels([part.configuration for part in planned], [FIRST_TASK])
+    return planned
+
+
+def shares_first_task(strategy: Strategy) -> bool:
+    """Tell whether a strategy learns the first task as fine-tuning does; a memory may take rays during training."""
+    memory: Any = getattr(strategy, "memory", None)
+    policy = getattr(memory, "fill_policy", None)
+    return policy is None or not policy.during_training

@@ -1,0 +1,98 @@
+"""A description -> what is needed to run it: the stream, settings of the model, the device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from nerfcl.config.experiment import Experiment
+from nerfcl.config.streams import FrameStream, TaskStream
+from nerfcl.errors import NerfclError
+from nerfcl.models.rendering.model import ModelSettings
+from nerfcl.models.settings import model_settings
+from nerfcl.reports.live.progress import track
+from nerfcl.strategies.strategy import Strategy
+from nerfcl.streams.stream import Stream
+from nerfcl.training.learner import Learner, new_learner
+from nerfcl.training.loop import check_stream
+from nerfcl.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is needed to run an experiment with any seed.
+
+    Attributes:
+        title: for pictures.
+        stream: what is learned.
+        model: settings of what is learned.
+        training: how long and how fast.
+        device: where to compute.
+    """
+
+    title: str
+    stream: Stream
+    model: ModelSettings
+    training: TrainingSettings
+    device: torch.device
+
+    def new_learner(self, strategy: Strategy, seed: int) -> Learner:
+        """Make a learner that has not learned anything yet."""
+        return new_learner(strategy, lambda: self.model.build(seed, self.device), seed)
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """Load the scene and build the stream; refuse what cannot work before anything is written.
+
+    Raises:
+        NerfclError: says what to change.
+    """
+    return prepare_all(experiment, [experiment.strategy])[0]
+
+
+def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[Prepared]:
+    """Do what `prepare` does, for several strategies of one experiment whose scene is loaded once.
+
+    On a stream of frames an upper bound has all frames at once, for as many steps and rays as the others: where a
+    strategy replays, half of its rays are old ones.
+
+    Raises:
+        NerfclError: says what to change.
+    """
+    device = experiment.torch_device
+    if experiment.scene is None or not isinstance(experiment.stream, TaskStream | FrameStream):
+        raise NerfclError("the description names no scene; frames that are pushed need an OnlineLearner")
+    scene = experiment.scene.load(track)
+    stream = experiment.stream.build(scene)
+    title = f"{scene.name} at {scene.train.width}x{scene.train.height}"
+    prepared = Prepared(title, stream, model_settings(scene, experiment.field), experiment.training, device)
+    bound = None
+    if isinstance(experiment.stream, FrameStream) and any(map(_is_upper_bound, strategies)):
+        training = experiment.training
+        training = replace(training, rays=2 * training.rays, steps=training.steps * len(stream))
+        bound = replace(prepared, stream=experiment.stream.build_at_once(scene), training=training)
+    chosen = [bound if bound is not None and _is_upper_bound(strategy) else prepared for strategy in strategies]
+    for strategy, part in zip(strategies, chosen, strict=True):
+        check_stream(part.stream, strategy)
+        note = _capacity_note(strategy, part.stream) if isinstance(experiment.stream, TaskStream) else None
+        if note is not None:
+            print(note, file=sys.stderr)
+    return chosen
+
+
+def _capacity_note(strategy: Strategy, stream: Stream) -> str | None:
+    """Say so where a memory has room for more rays than the past will have."""
+    memory: Any = getattr(strategy, "memory", None)
+    rays = getattr(memory, "rays", None)
+    past = sum(experience.train.pixels for experience in stream[:-1])
+    if rays is None or getattr(memory, "bytes", 0) or not past or rays <= past:
+        return None
+    return f"the memory has room for {rays:,} rays, and all tasks but the last have {past:,}; all are kept"
+
+
+def _is_upper_bound(strategy: Strategy) -> bool:
+    return strategy.role == "upper bound"

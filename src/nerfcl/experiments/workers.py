@@ -1,0 +1,51 @@
+"""Who does the runs of a comparison."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nerfcl.errors import Argument, NerfclError
+from nerfcl.experiments.prepare import Prepared
+from nerfcl.jobs.job import Executor, Threads
+from nerfcl.jobs.processes import Processes
+from nerfcl.jobs.ray_cluster import RayCluster
+from nerfcl.reports.machine import machine
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the runs.
+
+    Attributes:
+        jobs: runs at a time on one machine, which divide its cores; None is one.
+        ray: address of a Ray cluster, or "local"; None does without.
+    """
+
+    jobs: int | None = None
+    ray: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise NerfclError(Argument("jobs", self.jobs), ": must be at least 1")
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether this process does all runs itself."""
+        return self.ray is None and self.jobs in (None, 1)
+
+    def executor(self, out: Path, shared: Any, device_type: str) -> Executor | None:
+        """Make what does the runs; None is this process."""
+        if self.in_turn:
+            return None
+        jobs = self.jobs or os.cpu_count() or 1
+        threads = Threads.divided_by(jobs)
+        if self.ray is None:
+            return Processes(out, shared, jobs, threads)
+        return RayCluster(out, shared, self.ray, jobs, threads, gpus=int(device_type == "cuda"))
+
+    def describe(self, prepared: Prepared) -> str:
+        """Say what the seconds were measured on."""
+        return f"a Ray cluster, {self.ray}" if self.ray else machine(prepared.device, self.jobs or 1)

@@ -1,0 +1,55 @@
+"""Draw policies: which of the stored rays are replayed. A new one is a class and a line of `DRAWS`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from nerfcl.streams.sampling import sample_by_weight, sample_others
+
+if TYPE_CHECKING:
+    from nerfcl.memory.rays import RayMemory
+
+
+class Draw:
+    """The contract of a draw policy, and the policy "random": all rays, epoch after epoch."""
+
+    needs_losses: ClassVar[bool] = False
+    """Whether each ray's loss must be kept beside it."""
+
+    def draw(self, memory: RayMemory, count: int) -> Tensor:
+        """Choose the places (count,) of the rays to replay; the memory is not empty."""
+        return memory.sampler.next(count)
+
+
+class Weighted(Draw):
+    """Without replacement, the worse rendered the likelier; a fraction comes uniformly from the others."""
+
+    needs_losses = True
+
+    def draw(self, memory: RayMemory, count: int) -> Tensor:
+        whole, rest = divmod(count, len(memory))
+        exploring = int(rest * memory.settings.exploration)
+        drawn = sample_by_weight(memory.weights(), rest - exploring, memory.generator)
+        drawn = torch.cat([drawn, sample_others(len(memory), drawn, exploring, memory.generator)])
+        return _after_all(memory, whole, drawn)
+
+
+class TopK(Draw):
+    """The worst rendered only."""
+
+    needs_losses = True
+
+    def draw(self, memory: RayMemory, count: int) -> Tensor:
+        whole, rest = divmod(count, len(memory))
+        return _after_all(memory, whole, memory.losses.topk(rest).indices)
+
+
+def _after_all(memory: RayMemory, times: int, drawn: Tensor) -> Tensor:
+    """Put all rays, so many times, before those that were drawn."""
+    return torch.cat([torch.arange(len(memory)).repeat(times), drawn]) if times else drawn
+
+
+DRAWS: dict[str, Draw] = {"random": Draw(), "weighted": Weighted(), "topk": TopK()}

@@ -1,0 +1,85 @@
+"""The contract of a field, and of the settings that make one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from nerfcl.models.fields import FIELDS
+from nerfcl.registry import Registry
+
+
+class Field(nn.Module, ABC):
+    """Density and colour of points in space. The occupancy renderer works with anything that has these two."""
+
+    @abstractmethod
+    def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the density, and the features that the colour depends on.
+
+        Args:
+            positions: (N, 3) in the unit cube.
+
+        Returns:
+            density (N,) per world unit, not negative, and features (N, F).
+        """
+
+    @abstractmethod
+    def get_colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
+        """Evaluate the colour of points whose features `get_density` gave.
+
+        Args:
+            features: (N, F).
+            directions: (R, 3) viewing directions, unit length.
+            counts: (R,) int64, number of consecutive points that are seen along each direction; they sum to N.
+
+        Returns:
+            (N, 3) in [0, 1].
+        """
+
+    def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
+        """Return what a snapshot must keep to render what lies in occupied cells: by default all parameters.
+
+        Args:
+            occupied: (G, G, G) bool over the unit cube.
+        """
+        del occupied
+        return {name: parameter.detach() for name, parameter in self.named_parameters()}
+
+    @torch.no_grad()
+    def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `rendering_state` returned; the mapping may hold more."""
+        for name, parameter in self.named_parameters():
+            parameter.copy_(state[name])
+
+
+@dataclass(frozen=True)
+class FieldSettings(ABC):
+    """Hyperparameters of a field: a frozen dataclass that builds it.
+
+    Attributes:
+        renderer: name of the model that renders it, one of `nerfcl.models.rendering.MODELS`.
+        optimiser_defaults: what suits this field in place of the defaults of `OptimiserSettings`.
+    """
+
+    registry: ClassVar[Registry] = FIELDS
+    renderer: ClassVar[str] = "occupancy"
+    optimiser_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    def build(self, generator: torch.Generator) -> Field:
+        """Build an untrained field; the generator decides its initial values."""
+
+    @property
+    def resolution(self) -> int:
+        """How many details it tells apart along an edge of its cube; step length and occupancy cells follow it."""
+        return 80
+
+    def for_images(self, width: int) -> Self:
+        """Return the settings with what is left to the images decided for images of this width, in pixels."""
+        del width
+        return self

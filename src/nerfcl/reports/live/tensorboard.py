@@ -1,0 +1,108 @@
+"""A run's values and pictures for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from nerfcl.errors import NerfclError
+from nerfcl.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from nerfcl.training.callbacks import StepReport
+    from nerfcl.training.learner import Learner
+
+IMAGE_EVERY = 4  # frames
+
+
+class TensorBoardWriter(Callback):
+    """Writes a run's events into a folder: a callback and a context manager.
+
+    Tags are train/loss, train/NAME_loss of each part of the loss, train/psnr, lr, train/samples_per_ray,
+    train/rays_per_second, val/psnr_TASK, test/psnr_TASK and the image watched_view; the global step is the training
+    step. Metrics of the strategy's state have their own names.
+
+    Args:
+        folder: of the event files; made where it is missing.
+        tasks: names of the stream's groups.
+        purge_step: of a resumed run: events from this step on, written before the interruption, are to be forgotten.
+
+    Raises:
+        NerfclError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, tasks: Sequence[str], purge_step: int | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._tags = [f"psnr_{tag_of(task)}" for task in tasks]
+        try:
+            self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        except OSError as error:
+            raise NerfclError(f"{folder}: cannot be written ({error.strerror}); check the folder's rights") from error
+        self._rays = 0
+        self._since: float | None = None  # training seconds at the last write
+
+    def __enter__(self) -> TensorBoardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def on_step(self, learner: Learner, report: StepReport) -> None:
+        """Write what was read in this step."""
+        if self._since is not None:
+            self._rays += report.rays
+        if report.losses is None:
+            return
+        write, step = self._writer.add_scalar, report.step
+        write("train/loss", report.loss, step)
+        for name, value in report.losses.items():
+            write(f"train/{name}" if name == "psnr" else f"train/{name}_loss", value, step)
+        for name, value in report.metrics.items():
+            write(name, value, step)
+        write("lr", report.learning_rate, step)
+        write("train/samples_per_ray", report.samples / report.rays, step)
+        if self._since is not None and report.seconds > self._since:
+            write("train/rays_per_second", self._rays / (report.seconds - self._since), step)
+        self._rays, self._since = 0, report.seconds
+
+    def on_evaluation(self, learner: Learner) -> None:
+        """Write what is new; of the frames every fourth."""
+        history = learner.history
+        ends = [entries[-1] for entries in (history.curve, history.frames) if entries]
+        # A resumed run brings old evaluations along: only those of the present moment are new.
+        present = max(at for at, _ in ends)
+        if history.validation and history.validation[-1].at == present:
+            self.write_validation(learner)
+        if history.frames and history.frames[-1][0] == present and (len(history.frames) - 1) % IMAGE_EVERY == 0:
+            self._writer.add_image("watched_view", history.frames[-1][1], history.steps, dataformats="HWC")
+
+    def write_validation(self, learner: Learner) -> None:
+        """Write the latest validation."""
+        for tag, value in zip(self._tags, learner.history.validation[-1].means, strict=True):
+            if not math.isnan(value):
+                self._writer.add_scalar(f"val/{tag}", value, learner.history.steps)
+
+    def on_experience_end(self, learner: Learner) -> None:
+        """Write the latest test, if the experience was followed by one."""
+        history = learner.history
+        if history.tested and history.tested[-1] == learner.done:
+            for tag, value in zip(self._tags, history.R[-1], strict=True):
+                if not math.isnan(value):
+                    self._writer.add_scalar(f"test/{tag}", value, history.steps)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left to write."""
+        self._writer.close()
+
+
+def tag_of(task: str) -> str:
+    """Write a name without spaces and slashes, which TensorBoard takes for groups: "sector 1/10" is sector_1-10."""
+    return re.sub(r"[^\w.-]+", "_", task.replace("/", "-"))

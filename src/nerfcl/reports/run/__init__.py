@@ -1,0 +1,1 @@
+"""One run over tasks: pictures, results, a table."""

@@ -1,0 +1,65 @@
+"""How the learning rate goes: pure functions of the moment in training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nerfcl.training.settings import OptimiserSettings
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When in training a step is.
+
+    Attributes:
+        step: within the experience, from 0.
+        steps: of the experience.
+        epoch: passes since the start of the first experience, with a fraction.
+        epochs: passes of the whole stream.
+        total: steps since the start of the first experience.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    epochs: int
+    total: int = 0
+
+
+def learning_rate(moment: Moment, settings: OptimiserSettings) -> float:
+    """Compute the learning rate of one step; see `OptimiserSettings`."""
+    peak = settings.learning_rate
+    if settings.schedule == "constant":
+        return peak * min(1.0, (moment.total + 1) / settings.warm_up) if settings.warm_up else peak
+    if settings.schedule == "warm-cosine":
+        return warm_cosine(moment.step, moment.steps, peak, settings.warm_up, settings.final_rate)
+    epoch, warmup = moment.epoch, settings.warmup_epochs if settings.optimiser != "radam" else 0
+    if epoch < warmup:
+        lowest = 0.0 if settings.warmup_multiplier == 1.0 else 1.0
+        return peak * (lowest + (settings.warmup_multiplier - lowest) * epoch / warmup)
+    if warmup:
+        peak *= settings.warmup_multiplier
+    whole = int(epoch) - warmup
+    last = settings.schedule_epochs or moment.epochs
+    if settings.schedule == "step":
+        return peak * settings.decay_gamma ** sum(whole >= decay for decay in settings.decay_epochs)
+    progress = min(whole / last, 1.0)
+    if settings.schedule == "cosine":
+        return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return peak * (1.0 - progress) ** settings.poly_exponent
+
+
+def warm_cosine(step: int, steps: int, peak: float, warm_up: int, final: float) -> float:
+    """Compute a rate that rises linearly over `warm_up` steps, times half a cosine over all `steps` from 1 to `final`.
+
+    Args:
+        step: from 0.
+        steps: of the experience.
+        peak: highest rate.
+        warm_up: steps over which it rises.
+        final: fraction of the peak at the end.
+    """
+    rise = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
+    fall = final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+    return peak * rise * fall
