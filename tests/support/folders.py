@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from support.learning import plain_history, same
-
 from nerfcl.training.checkpoints import load_checkpoint
+from support.learning import plain_history, same
 
 TIMED = ("seconds", "frames_per_second")
 
