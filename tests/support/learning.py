@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +20,8 @@ from nerfcl.training.learner import Learner
 SECONDS = ("training", "evaluation", "compilation")
 
 
-def small_model(scene: Scene, seed: int = 3) -> Model:
-    """An untrained model of a scene, with a hash grid of at most 16 cells."""
+def small_model(scene: Scene, seed: int = 3) -> Callable[[], Model]:
+    """What builds untrained models of a scene, with a hash grid of at most 16 cells."""
     return model_for(scene, seed=seed, device="cpu", field=HashGridSettings(max_resolution=16))
 
 
