@@ -88,7 +88,12 @@ def _pushed_experiment(checkpoint: Checkpoint, strategy: Strategy | None) -> Exp
         if stream["strategy"] is None:
             raise NerfclError("was saved with a strategy of your own; give it to `load` again")
         strategy, _ = applied(STRATEGIES[stream["strategy"]](), stream["knobs"])
-    field = getattr(checkpoint.model_settings, "field")  # noqa: B009  not every model has one field
-    start = replace(frames_experiment(), scene=None, stream=PushedStream(), field=field, strategy=FineTune())
+    start = replace(
+        frames_experiment(),
+        scene=None,
+        stream=PushedStream(),
+        field=checkpoint.model_settings.field,
+        strategy=FineTune(),
+    )
     experiment, _ = applied(start, settings)
     return replace(experiment, strategy=strategy, seed=stream["seed"])

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nerfcl.errors import NerfclError
-from nerfcl.reports.live.progress import duration
+from nerfcl.reports.text import duration
 
 if TYPE_CHECKING:
     from rich.console import Console

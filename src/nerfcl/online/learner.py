@@ -19,7 +19,7 @@ from nerfcl.config.streams import PushedStream, WatchedStream
 from nerfcl.errors import NerfclError
 from nerfcl.models.fields.field import FieldSettings
 from nerfcl.models.fields.hash_grid import HashGridSettings
-from nerfcl.models.rendering.model import Model, Rendering, render_image
+from nerfcl.models.rendering.model import Model, ModelSettings, Rendering, render_image
 from nerfcl.models.rendering.occupancy import OccupancyModelSettings
 from nerfcl.online.settings import Observed, OnlineSettings
 from nerfcl.online.step_lock import StepLock
@@ -69,7 +69,7 @@ class OnlineLearner:
 
     def __init__(
         self,
-        model: OccupancyModelSettings,
+        model: ModelSettings,
         strategy: Strategy | None = None,
         settings: OnlineSettings | None = None,
         *,
@@ -237,7 +237,7 @@ class OnlineLearner:
         """
         checkpoint = load_checkpoint(Path(path))
         model = checkpoint.model_settings
-        if "frames" not in checkpoint.extra or not isinstance(model, OccupancyModelSettings):
+        if "frames" not in checkpoint.extra:
             raise NerfclError(f"{path}: is the checkpoint of a run, not of an OnlineLearner; use `nerfcl run` to go on")
         try:
             experiment = experiment_of(checkpoint, strategy)

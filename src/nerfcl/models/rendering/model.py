@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from nerfcl.models.fields.field import FieldSettings
 from nerfcl.models.rendering import MODELS
 from nerfcl.registry import Registry
 from nerfcl.scenes.cameras import Camera, Rays, camera_rays
@@ -73,9 +74,15 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class ModelSettings(ABC):
-    """What is needed to build a model, once the scene is known: a frozen dataclass of plain values."""
+    """What is needed to build a model, once the scene is known: a frozen dataclass of plain values.
+
+    Attributes:
+        field: what is rendered.
+    """
 
     registry: ClassVar[Registry] = MODELS
+
+    field: FieldSettings
 
     @classmethod
     @abstractmethod

@@ -14,7 +14,7 @@ from nerfcl.training.callbacks import Callback
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nerfcl.online.learner import Observed
+    from nerfcl.online.settings import Observed
     from nerfcl.training.callbacks import StepReport
     from nerfcl.training.learner import Learner
 
