@@ -17,19 +17,21 @@ import torch
 from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
-from nerfcl.models.rendering.model import render_image
+from nerfcl.models.rendering.model import ModelSettings, render_image
 from nerfcl.models.rendering.occupancy import OccupancyModel
-from nerfcl.models.settings import GridModel
+from nerfcl.models.settings import model_settings
 from nerfcl.randomness import seeded
 from nerfcl.scenes import load_scene
 from nerfcl.scenes.cameras import Camera, pixel_rays, stratified_offsets
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams.pixels import pixels_at
-from nerfcl.streams.sampling import Passes
-from nerfcl.streams.tasks import Stream, make_stream
-from nerfcl.training.learner import TrainingSettings, new_learner
+from nerfcl.streams.sampling import EpochSampler
+from nerfcl.streams.stream import Stream
+from nerfcl.streams.tasks import make_stream
+from nerfcl.training.learner import new_learner
 from nerfcl.training.loop import learn
-from nerfcl.training.optimisation import Adam
+from nerfcl.training.optimisers import Adam
+from nerfcl.training.settings import EvaluationSettings, TrainingSettings
 
 BATCHES = (1024, 8192, 65_536)
 
@@ -42,7 +44,7 @@ def main() -> None:
     scene = load_scene(options.data, (64, 64))
     stream = make_stream(scene, ["right", "left"])
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
-    columns = [measure(device, GridModel.for_scene(scene), stream) for device in devices]
+    columns = [measure(device, model_settings(scene), stream) for device in devices]
     names = [processor() if d.type == "cpu" else torch.cuda.get_device_name() for d in devices]
     lines = ["# Devices", "", f"Rebuilt by `python benchmarks/devices.py`. {scene.name} at 64x64; {versions()}.", ""]
     lines += [f"| | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
@@ -51,10 +53,10 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def measure(device: torch.device, settings: GridModel, stream: Stream) -> dict[str, str]:
+def measure(device: torch.device, settings: ModelSettings, stream: Stream) -> dict[str, str]:
     """The table's column for one device."""
     learner = new_learner(FineTune(), lambda: settings.build(0, device), 0)
-    training = TrainingSettings(evaluate_every=10_000, frame_every=10_000)
+    training = TrainingSettings(evaluation=EvaluationSettings(evaluate_every=10_000, frame_every=0))
     history = learn(stream, learner, training, until=1)
     model = learner.model
     assert isinstance(model, OccupancyModel)
@@ -75,11 +77,11 @@ def measure(device: torch.device, settings: GridModel, stream: Stream) -> dict[s
 def step_seconds(model: OccupancyModel, stream: Stream, count: int) -> float:
     optimiser, generator = Adam(model.parameters()), seeded(0, "bench")
     train = stream[0].train
-    order = Passes(len(train) * train.height * train.width, generator)
+    sampler = EpochSampler(train.pixels, generator)
 
     def step() -> None:
         model.begin_step(generator)
-        batch = pixels_at(train, order.next(count))
+        batch = pixels_at(train, sampler.next(count))
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
         rendering = model.render(rays, generator)

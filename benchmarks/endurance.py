@@ -29,7 +29,8 @@ from PIL import Image
 
 from nerfcl.files import written_aside
 from nerfcl.models.kernels import compile_kernels
-from nerfcl.online.learner import OnlineLearner, OnlineSettings
+from nerfcl.online.learner import OnlineLearner
+from nerfcl.online.settings import OnlineSettings
 from nerfcl.reports.live.progress import track
 from nerfcl.scenes.images import on_background
 
@@ -104,7 +105,7 @@ def _resident_bytes() -> float:
 def measure_kills(data: str, kills: int, runs: Path) -> dict[str, Any]:
     """A run without interruption and one that is killed at random points, by SIGKILL; do they end alike?"""
     shutil.rmtree(runs, ignore_errors=True)
-    command = [sys.executable, "-m", "nerfcl.cli.main", "online", "--data", data, "--iters-per-chunk", "16", "--out"]
+    command = [sys.executable, "-m", "nerfcl", "online", "--data", data, "--iters-per-chunk", "16", "--out"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = time.perf_counter()
     subprocess.run([*command, str(runs / "whole")], check=True, **quiet)

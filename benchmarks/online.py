@@ -18,18 +18,21 @@ from typing import Any
 import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
 from machine import lego_or_builtin, processor, versions
 
+from nerfcl.cli.describe import describe_comparison
 from nerfcl.cli.options import CompareOnline
-from nerfcl.experiments.comparison import compare_online
+from nerfcl.config.comparison import Comparison
+from nerfcl.config.streams import FrameStream
+from nerfcl.experiments.compare import compare
 from nerfcl.files import written_aside
-from nerfcl.reports.tables import human_bytes
+from nerfcl.reports.text import human_bytes
 
 DOCS = Path(__file__).parents[1] / "docs"
 SMALL = {
     "finetune": "fine-tuning",
-    "random=replay:memory-fill=random": "replay, 20,480 rays, equal shares",
+    "random=replay:memory-fill=random": "replay, 20,480 rays, drawn evenly",
     "contrast=replay:memory-fill=contrast": "replay, 20,480 rays where the picture has contrast",
-    "images=replay-images:memory-bytes=245760,past-share=0.75": "replay, 240 KB of losslessly compressed images",
-    "everything=replay-all:past-share=0.875": "replay, everything kept",
+    "images=replay-images:memory-bytes=245760,replay-fraction=0.75": "replay, 240 KB of losslessly compressed images",
+    "everything=replay-all:replay-fraction=0.875": "replay, everything kept",
     "joint": "joint: all frames at once, as many steps and rays",
 }
 LARGE = {
@@ -54,22 +57,22 @@ def main() -> None:
     arms = LARGE if large else SMALL
     name = "online-large" if large else "online"
     runs = options.runs or Path("outputs") / name
-    config = CompareOnline(
+    command = CompareOnline(
         data=options.data or lego_or_builtin(),
         order="file" if large else "nearest",
         chunk_frames=_frames_of_a_tenth(options.data) if large else 2,
         iters_per_chunk=options.iters_per_chunk or (2000 if large else 32),
-        score_every=1 if large else None,
+        test_every=1 if large else None,
         seen_every=5 if large else None,
         strategies=tuple(arms),
         seeds=tuple(options.seeds or ([0] if large else [0, 1, 2])),
-        out=runs,
     )
-    compare_online(config)
+    comparison = describe_comparison(command)
+    compare(comparison, runs)
     rows = json.loads((runs / "comparison.json").read_text())["rows"]
     out = options.out or DOCS / f"{name}.md"
     with written_aside(out) as aside:
-        aside.write_text("\n".join(_page(config, arms, rows, large)), encoding="utf-8")
+        aside.write_text("\n".join(_page(comparison, arms, rows, large)), encoding="utf-8")
     if out.parent == DOCS:
         for picture in ("frames.png",) if large else ("frames.png", "frames.gif", "curve.png"):
             shutil.copy(runs / picture, DOCS / "images" / f"{name}-{picture}")
@@ -81,17 +84,21 @@ def _frames_of_a_tenth(data: str) -> int:
     return len(json.loads((Path(data) / "transforms_train.json").read_text())["frames"]) // 10
 
 
-def _page(config: CompareOnline, arms: dict[str, str], rows: list[dict[str, Any]], large: bool) -> list[str]:
-    frames = f"chunks of {config.chunk_frames} frames, {config.iters_per_chunk} steps of {config.rays} new rays each"
-    scene = f"{Path(config.data).name} at {config.img_wh[0]}x{config.img_wh[1]}"
+def _page(comparison: Comparison, arms: dict[str, str], rows: list[dict[str, Any]], large: bool) -> list[str]:
+    experiment, seeds = comparison.experiment, ", ".join(map(str, comparison.seeds))
+    scene, stream, training = experiment.scene, experiment.stream, experiment.training
+    assert scene is not None
+    assert isinstance(stream, FrameStream)
+    frames = f"chunks of {stream.chunk_frames} frames, {training.steps} steps of {training.rays} new rays each"
+    title = f"{Path(scene.data).name} at {scene.size[0]}x{scene.size[1]}"
     command = "python benchmarks/online.py" + (" --experiment large --data SPIRAL" if large else "")
     name = "online-large" if large else "online"
     return [
         "# The long stream" if large else "# A stream of frames",
         "",
-        f"{scene}, order {config.order}, {frames}; seeds {', '.join(map(str, config.seeds))}.",
+        f"{title}, order {stream.order}, {frames}; seeds {seeds}.",
         *(_ABOUT_LARGE if large else _ABOUT_SMALL),
-        "PSNR over all test views when the stream has ended, rendered with the running mean of the parameters; mean ±",
+        "PSNR over all test views when the stream has ended, rendered with the averaged parameters; mean ±",
         "standard deviation over seeds.",
         f"Rebuilt by `{command}`; {processor()}; {versions()}.",
         "",
@@ -110,7 +117,7 @@ _ABOUT_SMALL = (
 )
 _ABOUT_LARGE = (
     "Where a strategy replays, it has as many rays again. The loss grid takes at most 2048 rays of every eighth frame,",
-    "1,024,000 of the whole stream: a memory of 2,048,000 rays would hold the same ones. A region's share may be more",
+    "1,024,000 of the whole stream: a memory of 2,048,000 rays would hold the same ones. A region's part may be more",
     "than its pixels, so that they are fewer in fact.",
 )
 

@@ -17,10 +17,11 @@ import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torc
 from machine import lego_or_builtin, processor, versions
 from seeds import mean_of
 
+from nerfcl.cli.describe import describe_comparison
 from nerfcl.cli.options import Compare
-from nerfcl.experiments.commands import compare
+from nerfcl.experiments.compare import compare
 from nerfcl.files import written_aside
-from nerfcl.reports.tables import human_bytes
+from nerfcl.reports.text import human_bytes
 
 _WEIGHTED = "memory-fill=topk,memory-draw=weighted,exploration=0.2,update-losses"
 
@@ -30,18 +31,18 @@ class Arm:
     """One arm of the reference project's experiment.
 
     Attributes:
-        row: our comparison's row.
+        configuration: ours.
         what: what it is.
         published: the reference's PSNR (dB) on the right test views after left, None where it gives none.
     """
 
-    row: str
+    configuration: str
     what: str
     published: float | None = None
 
     @property
     def label(self) -> str:
-        return self.row.partition("=")[0] if "=" in self.row else self.row
+        return self.configuration.partition("=")[0]
 
 
 # The reference gives some arms as a drop from its 27.79 dB.
@@ -72,14 +73,16 @@ def main() -> None:
     options = parser.parse_args()
     results = {
         center: compare(
-            Compare(
-                data=options.data,
-                steps=options.steps,
-                pixel_center=center,
-                strategies=tuple(arm.row for arm in ARMS),
-                seeds=tuple(options.seeds),
-                out=options.runs / f"pixel-center-{center}",
-            )
+            describe_comparison(
+                Compare(
+                    data=options.data,
+                    steps=options.steps,
+                    pixel_center=center,
+                    strategies=tuple(arm.configuration for arm in ARMS),
+                    seeds=tuple(options.seeds),
+                )
+            ),
+            options.runs / f"pixel-center-{center}",
         )
         for center in options.pixel_centers
     }
@@ -155,8 +158,8 @@ def _table(arms: dict[str, Figures]) -> list[str]:
             ("", "") if arm.published is None else (f"{arm.published:.2f}", f"{arm.published - RIGHT_ONLY:+.2f}")
         )
         lines.append(
-            f"| {arm.what} | {published[0]} | {published[1]} | {mean_of(figures.after)} | {mean_of(figures.change, '+')} "
-            f"| {mean_of(figures.left)} | {human_bytes(figures.kept) if figures.kept else '0'} |"
+            f"| {arm.what} | {published[0]} | {published[1]} | {mean_of(figures.after)} "
+            f"| {mean_of(figures.change, '+')} | {mean_of(figures.left)} | {human_bytes(figures.kept)} |"
         )
     return lines
 

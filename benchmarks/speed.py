@@ -20,23 +20,29 @@ import torch
 from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 
-from nerfcl.memory.rays import MemorySettings, RayMemory, Recalled
+from nerfcl.memory.fill import TeacherOutput
+from nerfcl.memory.rays import RayMemory, RayMemorySettings
 from nerfcl.models import kernels
-from nerfcl.models.kernels import compiled as cpu
-from nerfcl.models.kernels import plain as reference
+from nerfcl.models.fields.hash_grid import HashGridField
+from nerfcl.models.kernels import compiled, plain
 from nerfcl.models.rendering.occupancy import OccupancyModel
-from nerfcl.models.settings import GridModel
+from nerfcl.models.settings import model_for
 from nerfcl.randomness import seeded
 from nerfcl.scenes import Scene, Views, load_scene
 from nerfcl.scenes.cameras import pixel_rays, stratified_offsets
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams.pixels import pixels_at
-from nerfcl.streams.sampling import Passes
-from nerfcl.streams.tasks import Stream, make_stream
+from nerfcl.streams.sampling import EpochSampler
+from nerfcl.streams.stream import Stream
+from nerfcl.streams.tasks import make_stream
+from nerfcl.training.callbacks import Callback, StepReport
 from nerfcl.training.evaluation import evaluate
-from nerfcl.training.learner import History, Learner, StepReport, TrainingSettings, new_learner
+from nerfcl.training.history import History
+from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import learn
-from nerfcl.training.optimisation import Adam, warm_cosine
+from nerfcl.training.optimisers import Adam
+from nerfcl.training.schedules import warm_cosine
+from nerfcl.training.settings import EvaluationSettings, TrainingSettings
 
 RESULTS = Path(__file__).parent / "results.md"
 REFERENCE_DB = 27.79
@@ -51,12 +57,12 @@ def main() -> None:
     kernels.compile_kernels()
     scene = load_scene(data, (64, 64))
     stream = make_stream(scene, ["right", "left"])
-    learner, watch = trained(scene, stream)
+    learner, first_reach = trained(scene, stream)
     model = learner.model
     assert isinstance(model, OccupancyModel)
     sections = [
         ("Training step, 1024 rays", step_rows(model, stream)),
-        (f"The first task of {scene.name} at 64x64 (1500 steps, seed 0)", watch.rows(learner.history)),
+        (f"The first task of {scene.name} at 64x64 (1500 steps, seed 0)", first_reach.rows(learner.history)),
         (
             "Kernels against their plain torch twins (time of the twin / time of the kernel)",
             kernel_rows(model, stream),
@@ -81,60 +87,53 @@ def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times)
 
 
-class Watch:
-    """Observes when the mean PSNR on the first task's test views first reaches the reference project's."""
+class FirstReach(Callback):
+    """Notes when the mean PSNR on the first task's test views first reaches the reference project's."""
 
     def __init__(self, stream: Stream) -> None:
         self.views = stream[0].test
-        self.learner: Learner | None = None
         self.reached: tuple[int, float, float] | None = None
-        self.evaluated = 0.0
 
-    def stepped(self, report: StepReport) -> None:
-        if self.reached is None and report.step % 50 == 0 and self.learner is not None:
-            psnr = evaluate(self.learner.model, self.views, with_ssim=False).mean_psnr
+    def on_step(self, learner: Learner, report: StepReport) -> None:
+        if self.reached is None and report.step % 50 == 0:
+            psnr = evaluate(learner.model, self.views, ssim=False).mean_psnr
             if psnr >= REFERENCE_DB:
                 self.reached = (report.step, report.seconds, psnr)
-
-    def looked(self, history: History) -> None: ...
-
-    def finished(self, learner: Learner) -> None: ...
 
     def rows(self, history: History) -> list[Row]:
         steps, seconds, psnr = self.reached or (0, float("nan"), float("nan"))
         return [
             (
-                f"first reaches {REFERENCE_DB} dB on the test views (looked at every 50 steps)",
+                f"first reaches {REFERENCE_DB} dB on the test views (evaluated every 50 steps)",
                 f"{seconds:.1f} s of training, step {steps} ({psnr:.2f} dB)",
             ),
             ("after the task", f"{history.R[0][0]:.2f} dB, {history.training:.1f} s of training"),
         ]
 
 
-def trained(scene: Scene, stream: Stream) -> tuple[Learner, Watch]:
-    """A learner after the first task, and who watched it."""
-    settings, watch = GridModel.for_scene(scene), Watch(stream)
-    learner = new_learner(FineTune(), lambda: settings.build(0), 0)
-    watch.learner = learner
-    learn(stream, learner, TrainingSettings(evaluate_every=10_000, frame_every=10_000), [watch], until=1)
-    return learner, watch
+def trained(scene: Scene, stream: Stream) -> tuple[Learner, FirstReach]:
+    """A learner after the first task, and when it reached the reference."""
+    first_reach = FirstReach(stream)
+    learner = new_learner(FineTune(), model_for(scene, seed=0), 0)
+    settings = TrainingSettings(evaluation=EvaluationSettings(evaluate_every=10_000, frame_every=0))
+    learn(stream, learner, settings, [first_reach], until=1)
+    return learner, first_reach
 
 
-def order_of(stream: Stream, generator: torch.Generator) -> Passes:
-    """In which the first task's pixels come."""
-    train = stream[0].train
-    return Passes(len(train) * train.height * train.width, generator)
+def epoch_sampler(stream: Stream, generator: torch.Generator) -> EpochSampler:
+    """Draws the first task's pixels."""
+    return EpochSampler(stream[0].train.pixels, generator)
 
 
 def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     optimiser, generator = Adam(model.parameters()), seeded(0, "bench")
-    order = order_of(stream, generator)
+    sampler = epoch_sampler(stream, generator)
     step = 0
 
     def ours() -> None:
         nonlocal step
         model.begin_step(generator)
-        batch = pixels_at(stream[0].train, order.next(1024))
+        batch = pixels_at(stream[0].train, sampler.next(1024))
         offsets = stratified_offsets(len(batch), 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
         rendering = model.render(rays, generator)
@@ -166,14 +165,15 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
 
 def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     generator = seeded(0, "kernels")
-    batch = pixels_at(stream[0].train, order_of(stream, generator).next(1024))
+    batch = pixels_at(stream[0].train, epoch_sampler(stream, generator).next(1024))
     rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, stratified_offsets(1024, 1, generator))
     jitter = torch.rand(1024, generator=generator)
     settings = model.march_settings()
-    positions, _, offsets = kernels.march(rays.origins, rays.directions, model.thickness, jitter, settings)
+    positions, _, offsets = kernels.march(rays.origins, rays.directions, model.occupancy, jitter, settings)
     field = model.field
+    assert isinstance(field, HashGridField)
     with torch.no_grad():
-        density, _ = field.geometry(positions)
+        density, _ = field.get_density(positions)
     table = field.table.detach().clone().requires_grad_()
     weights_in = [weight.detach().clone().requires_grad_() for weight in field.density_network]
     encoded = torch.randn(len(positions), field.levels.width, requires_grad=True)
@@ -183,7 +183,7 @@ def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     gradient = torch.randn_like(table)
     means, squares = torch.zeros_like(table), torch.zeros_like(table)
     cases: list[tuple[str, Callable[[Any], Any]]] = [
-        ("march", lambda k: k.march(rays.origins, rays.directions, model.thickness, jitter, settings)),
+        ("march", lambda k: k.march(rays.origins, rays.directions, model.occupancy, jitter, settings)),
         ("encode, forward and backward", lambda k: k.encode(positions, table, field.levels).sum().backward()),
         ("mlp, forward and backward", lambda k: k.mlp(encoded, *weights_in).sum().backward()),
         (
@@ -195,8 +195,8 @@ def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     ]
     rows = []
     for name, call in cases:
-        slow = median_seconds(lambda call=call: call(reference), 15)
-        fast = median_seconds(lambda call=call: call(cpu), 45)
+        slow = median_seconds(lambda call=call: call(plain), 15)
+        fast = median_seconds(lambda call=call: call(compiled), 45)
         rows.append((name, f"{slow / fast:.1f} ({slow * 1e3:.2f} ms / {fast * 1e3:.2f} ms)"))
     return rows
 
@@ -207,10 +207,10 @@ def draw_rows() -> list[Row]:
     for rays in (20_480, 2_000_000):
         views = _noise_views(-(-rays // 4096))
         for draw in ("random", "weighted"):
-            settings = MemorySettings(rays, draw=draw, exploration=0.2 if draw == "weighted" else 0.0)
+            settings = RayMemorySettings(rays=rays, draw=draw, exploration=0.2 if draw == "weighted" else 0.0)
             memory = RayMemory(settings, seeded(0, "bench"))
             losses = torch.rand(len(views) * 4096, generator=seeded(0, "losses")).pow(4)
-            memory.fill(views, lambda indices, losses=losses: Recalled(torch.empty(0), losses[indices]))
+            memory.fill(views, lambda indices, losses=losses: TeacherOutput(torch.empty(0), losses[indices]))
             seconds = median_seconds(lambda memory=memory: memory.draw(1024), 200)
             rows.append((f"{draw}, {rays:,} rays ({memory.nbytes / 1e6:.1f} MB)", f"{seconds * 1000:.2f} ms"))
     return rows

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.truck.render import camera_at, render_view, write_png
+from nerfcl.scenes.truck.cameras import camera_at
+from nerfcl.scenes.truck.render import render_view, write_png
 
 
 def render_beauty(path: Path, samples: int) -> None:

@@ -38,6 +38,18 @@ class Argument:
             return self.name
         return f"{self.name}={self.value!r}" if isinstance(self.value, str) else f"{self.name}={self.value}"
 
+    def written(self, name: str, equals: str = " ") -> str:
+        """Write it under another name, as a command line does.
+
+        Example:
+            >>> Argument("size", (16, 8)).written("--img-wh")
+            '--img-wh 16 8'
+        """
+        if self.value is UNSET or self.value is True or self.value == ():  # a switch has no value
+            return name
+        words = self.value if isinstance(self.value, tuple) else (self.value,)
+        return f"{name}{equals}{' '.join(map(str, words))}"
+
 
 class NerfclError(Exception):
     """Something the user can put right: says what is wrong, where, and what to do next.

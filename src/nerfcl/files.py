@@ -14,7 +14,7 @@ from nerfcl.errors import NerfclError
 
 @contextmanager
 def written_aside(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same suffix; renamed to `path` on success, removed on failure.
+    """Give a temporary path beside `path`, with the same suffix; renamed to `path` on success, removed on failure.
 
     The folder is made where it is missing.
 
@@ -37,7 +37,7 @@ def written_aside(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Writes a value as indented JSON with a newline at the end.
+    """Write a value as indented JSON with a newline at the end.
 
     Raises:
         NerfclError: the file cannot be written, or the value holds NaN, infinity or something that is no JSON.
@@ -51,5 +51,10 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def as_file_name(text: str) -> str:
-    """A text as a file's name: letters, digits and "_.+-", everything else one "-"."""
+    """Turn a text into a file's name: letters, digits and "_.+-" stay, and everything else becomes one "-".
+
+    Example:
+        >>> as_file_name("sector 1/10")
+        'sector-1-10'
+    """
     return re.sub(r"[^\w.+-]+", "-", text)

@@ -114,6 +114,8 @@ def _unstructure_registered(converter: Converter, base: Any) -> Callable[[Any], 
     functions = cache(lambda cls: make_dict_unstructure_fn(cls, converter))
 
     def unstructure(value: Any) -> dict[str, Any]:
-        return {KIND: base.registry.name_of(type(value)), **functions(type(value))(value)}
+        name = base.registry.name_of(type(value))
+        # Fields of somebody else's class may be anything, and nobody could make it from them.
+        return {KIND: name} if name is None else {KIND: name, **functions(type(value))(value)}
 
     return unstructure

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from nerfcl.cli import options
-from nerfcl.errors import UNSET, Argument, NerfclError
+from nerfcl.errors import Argument, NerfclError
 
 _Command = (
     Annotated[options.Run, tyro.conf.subcommand("run", prefix_name=False)]
@@ -67,14 +67,7 @@ def _speller(command: Any) -> Callable[[Argument], str]:
     def spell(argument: Argument) -> str:
         name = option_name(argument)
         name = name if name in flags else replacing.get(name, name)
-        if name in flags:
-            text = f"--{name.replace('_', '-')}"
-            return text if argument.value is UNSET else f"{text} {_words(argument.value)}"
         text = name.replace("_", "-")
-        return text if argument.value is UNSET else f"{text}={_words(argument.value)}"
+        return argument.written(f"--{text}") if name in flags else argument.written(text, "=")
 
     return spell
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nerfcl.config import STREAMS
-from nerfcl.errors import require
+from nerfcl.errors import Argument, require
 from nerfcl.registry import Registry
 from nerfcl.scenes.scene import Scene
 from nerfcl.streams.frames import make_trajectory
@@ -141,6 +141,6 @@ class PushedStream(StreamSettings):
     def __post_init__(self) -> None:
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
         enough = self.queue_frames >= self.chunk_frames
-        why = f"must be at least chunk_frames={self.chunk_frames}, or no chunk could ever be learned"
-        require(enough, self, "queue_frames", why)
+        chunk = Argument("chunk_frames", self.chunk_frames, type(self))
+        require(enough, self, "queue_frames", "must be at least ", chunk, ", or no chunk could ever be learned")
         require(self.when_full in WHEN_FULL, self, "when_full", f"must be one of {', '.join(WHEN_FULL)}")

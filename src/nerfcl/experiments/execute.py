@@ -55,8 +55,10 @@ def execute(
         return watch(experiment, experiment.stream, folder, label=label, command=command)
     run = Run(experiment, prepared or prepare(experiment), folder, label, show, command)
     outputs = outputs or (FrameOutputs() if isinstance(experiment.stream, FrameStream) else TaskOutputs())
-    outputs.claim(run)
+    if folder.exists():  # nothing of another run is read
+        outputs.claim(run)
     learner = _take_up(run, outputs, begin)
+    outputs.claim(run)  # a new folder is made only when nothing can be refused any more
     if not outputs.is_over(run, learner):
         learner.history.compilation = compilation_seconds()
         with outputs.callbacks(run, learner) as callbacks:

@@ -11,7 +11,7 @@ from nerfcl.config.comparison import Comparison
 from nerfcl.config.configurations import Configuration, budget_name, check_labels
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.experiments.budgets import within_budgets
-from nerfcl.experiments.prepare import Prepared, prepare_all
+from nerfcl.experiments.prepare import Prepared, note_spare_capacity, prepare_all
 from nerfcl.strategies.strategy import Strategy
 
 FIRST_TASK = "first-task"  # folder of what all configurations over tasks share
@@ -62,6 +62,7 @@ def plan(comparison: Comparison) -> list[Planned]:
         budgets = Argument("budget_bytes", " ".join(map(budget_name, comparison.budgets)))
         raise NerfclError(budgets, ": no strategy can keep so little")
     check_labels([part.configuration for part in planned], [FIRST_TASK])
+    note_spare_capacity((part.strategy for part in planned), planned[0].prepared.stream)
     return planned
 
 

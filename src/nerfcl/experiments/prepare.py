@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from nerfcl.reports.live.progress import track
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams.stream import Stream
 from nerfcl.training.learner import Learner, new_learner
-from nerfcl.training.loop import check_stream
+from nerfcl.training.loop import check_boundaries
 from nerfcl.training.settings import TrainingSettings
 
 
@@ -51,7 +51,9 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         NerfclError: says what to change.
     """
-    return prepare_all(experiment, [experiment.strategy])[0]
+    (prepared,) = prepare_all(experiment, [experiment.strategy])
+    note_spare_capacity([experiment.strategy], prepared.stream)
+    return prepared
 
 
 def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[Prepared]:
@@ -77,21 +79,23 @@ def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[
         bound = replace(prepared, stream=experiment.stream.build_at_once(scene), training=training)
     chosen = [bound if bound is not None and _is_upper_bound(strategy) else prepared for strategy in strategies]
     for strategy, part in zip(strategies, chosen, strict=True):
-        check_stream(part.stream, strategy)
-        note = _capacity_note(strategy, part.stream) if isinstance(experiment.stream, TaskStream) else None
-        if note is not None:
-            print(note, file=sys.stderr)
+        check_boundaries(strategy, announced=all(experience.announced for experience in part.stream))
     return chosen
 
 
-def _capacity_note(strategy: Strategy, stream: Stream) -> str | None:
-    """Say so where a memory has room for more rays than the past will have."""
+def note_spare_capacity(strategies: Iterable[Strategy], stream: Stream) -> None:
+    """Say so, once, where a memory has room for more rays than all tasks but the last have."""
+    past = sum(experience.train.pixels for experience in stream[:-1]) if stream[0].announced else 0
+    rooms = {_rays_for(strategy) for strategy in strategies}
+    for rays in sorted(rays for rays in rooms if rays > past > 0):
+        text = f"the memory has room for {rays:,} rays, and all tasks but the last have {past:,}; all are kept"
+        print(text, file=sys.stderr)
+
+
+def _rays_for(strategy: Strategy) -> int:
+    """Return how many rays a strategy's memory is asked to hold; 0 where it has no such number."""
     memory: Any = getattr(strategy, "memory", None)
-    rays = getattr(memory, "rays", None)
-    past = sum(experience.train.pixels for experience in stream[:-1])
-    if rays is None or getattr(memory, "bytes", 0) or not past or rays <= past:
-        return None
-    return f"the memory has room for {rays:,} rays, and all tasks but the last have {past:,}; all are kept"
+    return 0 if getattr(memory, "bytes", 0) else getattr(memory, "rays", None) or 0
 
 
 def _is_upper_bound(strategy: Strategy) -> bool:

@@ -18,6 +18,8 @@ class Draw:
 
     needs_losses: ClassVar[bool] = False
     """Whether each ray's loss must be kept beside it."""
+    uses_weights: ClassVar[bool] = False
+    """Whether it goes by `RayMemory.weights` and explores, so that settings of these apply."""
 
     def draw(self, memory: RayMemory, count: int) -> Tensor:
         """Choose the places (count,) of the rays to replay; the memory is not empty."""
@@ -28,6 +30,7 @@ class Weighted(Draw):
     """Without replacement, the worse rendered the likelier; a fraction comes uniformly from the others."""
 
     needs_losses = True
+    uses_weights = True
 
     def draw(self, memory: RayMemory, count: int) -> Tensor:
         whole, rest = divmod(count, len(memory))

@@ -59,7 +59,10 @@ class Fill:
     needs_losses: ClassVar[bool] = False
     """Whether each ray's loss must be kept beside it."""
     during_training: ClassVar[bool] = False
-    """Whether rays are taken while an experience is learned, by `select`, instead of when it is over."""
+    """Whether rays are taken while an experience is learned, by `select`, instead of when it is over; their losses are
+    kept then."""
+    every_frame: ClassVar[bool] = True
+    """Whether every frame offers rays."""
 
     def offers(self, views: Views) -> tuple[int, int]:
         """Count the frames and the rays that some views offer."""
@@ -144,6 +147,7 @@ class LossGrid(Fill):
     """Of every 8th frame 2048 rays, spread over 4x4 regions in proportion to their mean loss (the reference project's
     large experiment)."""
 
+    every_frame = False
     FRAMES, SIDE, RAYS = 8, 4, 2048  # every so many frames, regions along a side, rays of a frame
 
     def offers(self, views: Views) -> tuple[int, int]:
@@ -161,7 +165,6 @@ class LossGrid(Fill):
 class Highest(Fill):
     """While an experience is learned: rays of lower loss are replaced by rays just trained on."""
 
-    needs_losses = True
     during_training = True
 
     def select(self, losses: Tensor, capacity: int) -> Tensor:
@@ -171,7 +174,6 @@ class Highest(Fill):
 class Lowest(Fill):
     """While an experience is learned: rays of higher loss are replaced by rays just trained on."""
 
-    needs_losses = True
     during_training = True
 
     def select(self, losses: Tensor, capacity: int) -> Tensor:

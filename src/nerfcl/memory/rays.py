@@ -43,7 +43,8 @@ class DrawSettings:
         require(self.draw in DRAWS, self, "draw", f"must be one of {', '.join(DRAWS)}")
         for name in ("exploration", "centre_weight"):
             require(0.0 <= getattr(self, name) <= 1.0, self, name, "must lie between 0 and 1")
-            require(self.draw == "weighted" or not getattr(self, name), self, name, "needs weighted draws")
+            applies = self.draw_policy.uses_weights or not getattr(self, name)
+            require(applies, self, name, "needs a draw policy with weights, as 'weighted'")
 
     @property
     def draw_policy(self) -> Draw:
@@ -86,7 +87,8 @@ class RayMemorySettings(DrawSettings):
     @property
     def needs_losses(self) -> bool:
         """Whether each ray's loss must be kept beside it."""
-        return self.fill_policy.needs_losses or self.draw_policy.needs_losses
+        fill = self.fill_policy
+        return fill.needs_losses or fill.during_training or self.draw_policy.needs_losses
 
     @property
     def bytes_per_ray(self) -> int:

@@ -32,7 +32,7 @@ from nerfcl.streams.stream import Experience
 from nerfcl.training.callbacks import Callback, StepReport
 from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.training.learner import Learner, new_learner
-from nerfcl.training.loop import learn_experience
+from nerfcl.training.loop import check_boundaries, learn_experience
 
 _CLOSED = "this learner was closed; make a new one, or load what it saved"
 
@@ -90,8 +90,7 @@ class OnlineLearner:
         )
         self.model_settings, self.autosave = model, autosave
         strategy, seed = self.experiment.strategy, self.experiment.seed
-        if strategy.needs_boundaries:
-            raise NerfclError(f"strategy {type(strategy).__name__} needs to be told where tasks end; a stream does not")
+        check_boundaries(strategy, announced=False)
         self._queue = _queue_of(self.experiment)
         self._learner = new_learner(strategy, lambda: model.build(seed, device), seed)
         self._waiting: deque[Views] = deque()
@@ -243,6 +242,7 @@ class OnlineLearner:
             experiment = experiment_of(checkpoint, strategy)
         except NerfclError as error:
             raise NerfclError(f"{path}: ", *error.args) from None
+        experiment = replace(experiment, device=torch.device(device).type)
         loaded = cls(model, device=device, experiment=experiment)
         resume(loaded._learner, checkpoint, experiment.training.optimiser)
         loaded._restore_frames(checkpoint.extra)

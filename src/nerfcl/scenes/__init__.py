@@ -15,9 +15,9 @@ __all__ = ["FORMATS", "Box", "Ndc", "Scene", "Views", "load_scene"]
 
 BUILTIN = "builtin"
 
-# Names -> modules that keep the contract of `SceneFormat`. The first one that recognises a folder loads it; the last
-# one loads what none recognises, so that its errors say what is missing.
+# Names -> modules that keep the contract of `SceneFormat`. The first one that recognises a folder loads it.
 FORMATS = {"llff": "nerfcl.scenes.llff", "blender": "nerfcl.scenes.blender"}
+_OTHERWISE = "blender"  # the shipped scene's; loads what none recognises, too, so that its errors say what is missing
 
 
 def load_scene(
@@ -34,7 +34,8 @@ def load_scene(
         data: "builtin" for the shipped truck, or a folder in one of the `FORMATS`.
         size: (width, height) to resize images to (LANCZOS); None keeps the files' size.
         track: iterates over the images, and may show how far it has come.
-        spheric_poses: LLFF layout only: the cameras stand around something and look at it, instead of all forward.
+        spheric_poses: formats that have the choice (LLFF): the cameras stand around something and look at it, instead
+            of all forward.
         pixel_center: where rays pass through pixels; 0.5 is right, 0.0 reproduces the reference project.
 
     Raises:
@@ -45,10 +46,9 @@ def load_scene(
     request = LoadRequest(size, spheric_poses, track)
     root = None if str(data) == BUILTIN else _folder(data)
     known = _format_of(root)
-    if spheric_poses and not known.HAS_SPHERIC_POSES:
-        raise NerfclError(
-            Argument("spheric_poses"), ": is for scenes in LLFF layout, and ", Argument("data", str(data)), " is not"
-        )
+    if spheric_poses and not getattr(known, "HAS_SPHERIC_POSES", False):
+        scene = Argument("data", str(data))
+        raise NerfclError(Argument("spheric_poses"), ": does not apply to the format of ", scene, "; leave it out")
     if root is None:
         from nerfcl.scenes.builtin import load_builtin
 
@@ -59,10 +59,9 @@ def load_scene(
 
 
 def _format_of(root: Path | None) -> SceneFormat:
-    modules = [cast(SceneFormat, import_module(module)) for module in FORMATS.values()]
-    if root is None:
-        return modules[-1]  # the shipped scene's
-    return next((known for known in modules if known.recognises(root)), modules[-1])
+    modules = {name: cast(SceneFormat, import_module(module)) for name, module in FORMATS.items()}
+    recognised = (known for known in modules.values() if root is not None and known.recognises(root))
+    return next(recognised, modules[_OTHERWISE])
 
 
 def _folder(data: str | Path) -> Path:
@@ -75,6 +74,6 @@ def _folder(data: str | Path) -> Path:
     if not found:
         raise NerfclError(
             Argument("data", str(data)),
-            f": no such folder; name a scene folder in Blender or LLFF layout, or '{BUILTIN}'",
+            f": no such folder; name a scene folder ({', '.join(FORMATS)}), or '{BUILTIN}'",
         )
     return root

@@ -29,7 +29,8 @@ class SceneFormat(Protocol):
     """A file layout of scenes: any module with these names, and a line in `nerfcl.scenes.FORMATS`."""
 
     HAS_SPHERIC_POSES: bool
-    """Whether such scenes may be forward-facing or seen from around, so that the user must say which."""
+    """Whether such scenes may be forward-facing or seen from around, so that the user must say which; False where it is
+    missing."""
 
     def recognises(self, root: Path) -> bool:
         """Tell whether a folder is meant to be of this format, even where files are missing or damaged."""

@@ -33,7 +33,7 @@ class RaysAndSnapshotSettings(RayMemorySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        every_frame = not self.fill_policy.during_training and self.fill != "loss-grid"
+        every_frame = self.fill_policy.every_frame and not self.fill_policy.during_training
         require(every_frame, self, "fill", "a snapshot needs rays of every frame, taken when an experience is over")
         room = not self.bytes or self.rays_in(self.bytes, frames=1) > 0
         require(room, self, "bytes", "has no room for a ray")
@@ -116,9 +116,7 @@ class ReplayPlus(RayReplay):
         assert isinstance(state, ReplayPlusState)
         stored = -(-count * len(state.memory) // state.memory.offered)
         generated = count - stored if state.snapshot else 0
-        batch = present
-        if generated < count:
-            batch = batch.with_past(state.memory.draw(count - generated))
+        batch = present.with_past(state.memory.draw(count - generated))
         return batch.with_past(state.generate(generated)) if generated else batch
 
     def end(self, state: ReplayState, experience: Experience, model: Model) -> None:

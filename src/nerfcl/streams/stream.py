@@ -58,7 +58,7 @@ class Experience:
         name: of the task.
         train: views that are there during this experience, and gone afterwards.
         val: views to watch the training with.
-        test: views to score what was learned here; never trained on.
+        test: views to evaluate what was learned here on; never trained on.
         announced: whether the learner is told where the experience begins and ends.
         teacher: what an earlier model rendered for the train views; None asks the model itself where that is needed.
     """

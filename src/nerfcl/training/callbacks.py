@@ -60,7 +60,10 @@ class Callback:
     """
 
     def on_step(self, learner: Learner, report: StepReport) -> bool | None:
-        """Note a training step, after `on_evaluation` if there was one; return True to stop the training here."""
+        """Note a training step, after `on_evaluation` if there was one; return True to stop the training here.
+
+        An experience that is stopped at its last step is not over yet: `learn`, called again, ends it.
+        """
 
     def on_evaluation(self, learner: Learner) -> None:
         """Note that the learner's history got a new validation or a new frame of the watched view."""

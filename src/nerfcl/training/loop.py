@@ -84,7 +84,7 @@ def learn(
         >>> history.tested, [len(row) for row in history.R]
         ([1, 2], [2, 2])
     """
-    check_stream(stream, learner.strategy)
+    check_boundaries(learner.strategy, announced=all(experience.announced for experience in stream))
     until = len(stream) if until is None else until
     remaining = sum(steps_for(learner.strategy, stream, i, settings) for i in range(learner.done, until)) - learner.at
     last_step = learner.history.steps + remaining
@@ -224,13 +224,13 @@ def adopt_first_experience(learner: Learner, other: Learner, stream: Stream) -> 
     _end_experience(learner, stream[0])
 
 
-def check_stream(stream: Stream, strategy: Strategy) -> None:
-    """Refuse a stream that does not announce its experiences to a strategy that must be told.
+def check_boundaries(strategy: Strategy, *, announced: bool) -> None:
+    """Refuse a strategy that must be told where experiences end, on a stream that does not announce it.
 
     Raises:
         NerfclError: names the strategy.
     """
-    if strategy.needs_boundaries and not all(experience.announced for experience in stream):
+    if strategy.needs_boundaries and not announced:
         name = strategy.registry.name_of(type(strategy)) or type(strategy).__name__
         raise NerfclError(
             Argument("strategy", name),

@@ -69,8 +69,13 @@ def told_flags(options: Namespace) -> dict[str, Any]:
 
 
 def told_by(checkpoint: Checkpoint) -> dict[str, Any]:
-    """List the flags, the epoch and the tasks that a checkpoint of train.py tells, also one of version 0.1."""
-    return {**checkpoint.options, **checkpoint.extra.get("flags", {}), **checkpoint.extra}
+    """List the flags, the epoch and the tasks that a checkpoint tells, also one of version 0.1.
+
+    One that nerfcl's own commands wrote tells `pixel_center` only.
+    """
+    scene = (checkpoint.experiment or {}).get("scene") or {}
+    center = scene.get("pixel_center", SceneSettings.pixel_center)
+    return {"pixel_center": center, **checkpoint.options, **checkpoint.extra.get("flags", {}), **checkpoint.extra}
 
 
 def check_layout(options: Namespace) -> None:

@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from nerfcl.errors import UNSET, Argument, NerfclError
+from nerfcl.errors import Argument, NerfclError
 
 ROOT = "/home/ubuntu/data/nerf_example_data/nerf_synthetic/lego"
 DEVICES = ("auto", "cpu", "cuda")
@@ -379,8 +379,4 @@ def spell(argument: Argument) -> str:
     from nerfcl.config.options import option_name
 
     name = option_name(argument)
-    flag = f"--{_CALLED_HERE.get(name, name)}"
-    if argument.value is UNSET:
-        return flag
-    value = argument.value
-    return f"{flag} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+    return argument.written(f"--{_CALLED_HERE.get(name, name)}")

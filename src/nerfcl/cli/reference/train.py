@@ -11,6 +11,7 @@ from typing import Any
 
 from nerfcl.cli.reference.callbacks import Board, CheckpointKeeper, checkpoint_file, saved_epochs
 from nerfcl.cli.reference.describe import (
+    APART,
     check_layout,
     checkpoint_of,
     resampled,
@@ -26,7 +27,6 @@ from nerfcl.experiments.folders import claim, versions
 from nerfcl.experiments.outputs import Run
 from nerfcl.experiments.prepare import Prepared, prepare
 from nerfcl.strategies.finetune import FineTune
-from nerfcl.strategies.replay import Replay
 from nerfcl.streams.stream import Experience, Stream
 from nerfcl.streams.tasks import select_views
 from nerfcl.training.callbacks import Callback
@@ -158,7 +158,9 @@ def claim_for_flags(run: Run, options: Namespace) -> None:
     content = {"schema": SCHEMA, "experiment": run.experiment.to_plain(), "flags": flags, "versions": versions()}
 
     def differing(held: dict[str, Any]) -> set[str]:
-        before = held.get("flags", held.get("settings", {}))
+        # Version 0.1 called the flags settings, and told all of train.py's.
+        told = held.get("flags", held.get("settings", {}))
+        before = {name: value for name, value in told.items() if name not in APART}
         return {name for name in {**before, **flags} if before.get(name) != flags.get(name)}
 
     claim(run.folder, content, differing)
@@ -241,9 +243,6 @@ def _begin(run: Run, learner: Learner, plan: Plan) -> None:
 
 def _take_over(run: Run, learner: Learner, plan: Plan, origin: Checkpoint) -> None:
     """Give a new learner what the checkpoint's has learned of the other side, as if it had learned that itself."""
-    strategy, rays = learner.strategy, run.prepared.stream[0].train.pixels
-    if isinstance(strategy, Replay) and (strategy.memory.rays or 0) > rays:
-        print(f"--buffer_size {strategy.memory.rays}: {plan.tasks[0]} has {rays} rays; all are kept")
     first = new_learner(FineTune(), learner.new_model, learner.seed)
     resume(first, replace(origin, strategy_state=None), run.prepared.training.optimiser)
     first.done, first.at, first.epochs = 1, 0, plan.start

@@ -15,14 +15,15 @@ from nerfcl.registry import Registry
 
 
 class Field(nn.Module, ABC):
-    """Density and colour of points in space. The occupancy renderer works with anything that has these two."""
+    """Density and colour of points in space. The occupancy renderer works with any field that has these two."""
 
     @abstractmethod
     def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate the density, and the features that the colour depends on.
 
         Args:
-            positions: (N, 3) in the unit cube.
+            positions: (N, 3) in the coordinates of the field's renderer: the unit cube for "occupancy", where samples
+                lie inside the model's box; the world's for "hierarchical".
 
         Returns:
             density (N,) per world unit, not negative, and features (N, F).
@@ -45,7 +46,7 @@ class Field(nn.Module, ABC):
         """Return what a snapshot must keep to render what lies in occupied cells: by default all parameters.
 
         Args:
-            occupied: (G, G, G) bool over the unit cube.
+            occupied: (G, G, G) bool over the unit cube, indexed x, y, z.
         """
         del occupied
         return {name: parameter.detach() for name, parameter in self.named_parameters()}

@@ -16,6 +16,7 @@ from nerfcl.models.fields.field import Field, FieldSettings
 _LARGEST_LOG_DENSITY = 11.0
 _HARMONICS = 16
 _MAX_POINTS = 2**20  # encoded at once
+_COARSEST_FINE, _FINEST = 32, 4096  # bounds of the finest level that images decide, cells along each axis
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class HashGridSettings(FieldSettings):
     log_density: float = -1.0
 
     def __post_init__(self) -> None:
-        in_range = self.max_resolution is None or self.base_resolution <= self.max_resolution <= 4096
-        require(in_range, self, "max_resolution", f"must lie between {self.base_resolution} and 4096")
+        in_range = self.max_resolution is None or self.base_resolution <= self.max_resolution <= _FINEST
+        require(in_range, self, "max_resolution", f"must lie between {self.base_resolution} and {_FINEST}")
         require(1 <= self.width <= 1024, self, "width", "must lie between 1 and 1024")
 
     @property
@@ -61,7 +62,10 @@ class HashGridSettings(FieldSettings):
 
     def for_images(self, width: int) -> HashGridSettings:
         """Decide the finest level for images of this width, in pixels."""
-        return self if self.max_resolution is not None else replace(self, max_resolution=max(round(1.25 * width), 32))
+        if self.max_resolution is not None:
+            return self
+        fine = max(round(1.25 * width), _COARSEST_FINE, self.base_resolution)
+        return replace(self, max_resolution=min(fine, _FINEST))
 
     def build(self, generator: torch.Generator) -> HashGridField:
         """Build an untrained field; the generator decides its initial values."""

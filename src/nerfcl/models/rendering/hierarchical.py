@@ -87,15 +87,15 @@ class HierarchicalModel(nn.Module):
     def __init__(self, settings: HierarchicalModelSettings, coarse: NerfField, fine: NerfField | None) -> None:
         super().__init__()
         self.coarse, self.fine, self.ndc = coarse, fine, settings.ndc
-        self.near, self.far, self.settings = settings.near, settings.far, settings.field
+        self.near, self.far, self.sampling = settings.near, settings.far, settings.field
         self.register_buffer("background", torch.tensor(settings.background))
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         """Render coarse, then fine; see `Model.render`. The coarse colours come along, since they are trained, too."""
         if torch.is_grad_enabled():
             return self._render(rays, generator)
-        points = (2 * self.settings.samples + self.settings.importance) * rays.per_pixel
-        size = max(self.settings.chunk // points, 1) * rays.per_pixel
+        points = (2 * self.sampling.samples + self.sampling.importance) * rays.per_pixel
+        size = max(self.sampling.chunk // points, 1) * rays.per_pixel
         parts = [
             self._render(Rays(rays.origins[i : i + size], rays.directions[i : i + size], rays.per_pixel), generator)
             for i in range(0, max(len(rays), 1), size)
@@ -136,7 +136,7 @@ class HierarchicalModel(nn.Module):
         if self.fine is not None:
             coarse = self._pixels(total, rays.per_pixel)[0]
             middles = 0.5 * (distances[:, 1:] + distances[:, :-1])  # (R, S - 1)
-            more = sample_pdf(middles, weights[:, 1:-1].detach(), self.settings.importance, generator)
+            more = sample_pdf(middles, weights[:, 1:-1].detach(), self.sampling.importance, generator)
             distances = torch.cat([distances, more], -1).sort(-1).values  # (R, S + I)
             total, _ = self._composite(self.fine, paths, rays.directions, distances, generator)
             samples += distances.numel()
@@ -146,18 +146,18 @@ class HierarchicalModel(nn.Module):
     def _coarse_distances(self, rays: int, generator: torch.Generator | None) -> Tensor:
         """Place the coarse samples at distances (R, S)."""
         near, far = self.near, self.far
-        fraction = torch.linspace(0.0, 1.0, self.settings.samples).to(self.background)
-        if self.settings.use_disp:
+        fraction = torch.linspace(0.0, 1.0, self.sampling.samples).to(self.background)
+        if self.sampling.use_disp:
             distances = 1.0 / (1.0 / near * (1.0 - fraction) + 1.0 / far * fraction)
         else:
             distances = near * (1.0 - fraction) + far * fraction
         distances = distances.expand(rays, -1)
-        if generator is None or not self.settings.perturb:
+        if generator is None or not self.sampling.perturb:
             return distances
         middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
         upper, lower = torch.cat([middles, distances[:, -1:]], -1), torch.cat([distances[:, :1], middles], -1)
         drawn = torch.rand(distances.shape, generator=generator).to(distances)
-        return lower + (upper - lower) * self.settings.perturb * drawn
+        return lower + (upper - lower) * self.sampling.perturb * drawn
 
     def _composite(
         self,
@@ -171,9 +171,9 @@ class HierarchicalModel(nn.Module):
         positions = paths.origins[:, None] + distances[..., None] * paths.directions[:, None]  # (R, S, 3)
         density, colour = network(positions.flatten(0, 1), directions.repeat_interleave(distances.shape[1], 0))
         density = density.view_as(distances)
-        if generator is not None and self.settings.noise_std:
+        if generator is not None and self.sampling.noise_std:
             noise = torch.randn(density.shape, generator=generator).to(density)
-            density = density + noise * self.settings.noise_std
+            density = density + noise * self.sampling.noise_std
         # The last sample stands for all that lies behind it; a ray without length sees nothing.
         behind = 1e10 * (distances[:, -1:] > 0.0).to(distances)
         lengths = torch.cat([distances[:, 1:] - distances[:, :-1], behind], -1)

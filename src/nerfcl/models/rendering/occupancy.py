@@ -119,8 +119,8 @@ class OccupancyModel(nn.Module):
 
     def __init__(self, settings: OccupancyModelSettings, field: Field) -> None:
         super().__init__()
-        self.field, self.box, self.ndc, self.settings = field, settings.box, settings.ndc, settings.occupancy
-        cells = self.settings.cells
+        self.field, self.box, self.ndc, self.sampling = field, settings.box, settings.ndc, settings.occupancy
+        cells = self.sampling.cells
         self.register_buffer("background", torch.tensor(settings.background))
         # Optical thickness of one (fine) step within each cell: the largest seen lately.
         self.register_buffer("occupancy", torch.zeros(cells, cells, cells))
@@ -132,8 +132,8 @@ class OccupancyModel(nn.Module):
     @property
     def step_length(self) -> float:
         """Distance between samples now, units of the box."""
-        fine = self.box.side / self.settings.steps
-        return fine * self.settings.coarse if self.age < self.settings.warm_up else fine
+        fine = self.box.side / self.sampling.steps
+        return fine * self.sampling.coarse if self.age < self.sampling.warm_up else fine
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         """Render rays by volume rendering with early termination; see `Model.render`."""
@@ -146,7 +146,7 @@ class OccupancyModel(nn.Module):
         )  # (N, 3), (N,), (R + 1,)
         density, features = self.field.get_density(positions)
         colours = self.field.get_colour(features, rays.directions, offsets[1:] - offsets[:-1])  # (N, 3)
-        weights = kernels.composite_weights(density, self.step_length, offsets, self.settings.early_stop_eps)
+        weights = kernels.composite_weights(density, self.step_length, offsets, self.sampling.early_stop_eps)
         ones = torch.ones_like(distances)
         values = torch.cat([colours, distances[:, None], ones[:, None]], -1)  # (N, 5)
         total = kernels.accumulate(weights, values, offsets)  # (R, 5)
@@ -159,20 +159,20 @@ class OccupancyModel(nn.Module):
     @torch.no_grad()
     def begin_step(self, generator: torch.Generator) -> None:
         """Evaluate the field's density now and then, so that rays skip what is empty."""
-        since = self.age - self.settings.warm_up
+        since = self.age - self.sampling.warm_up
         self.age += 1
-        if since < 0 or since % self.settings.update_every:
+        if since < 0 or since % self.sampling.update_every:
             return
-        cells = self._cells_to_evaluate(since // self.settings.update_every)  # (M,) flat indices
-        count = self.settings.cells
+        cells = self._cells_to_evaluate(since // self.sampling.update_every)  # (M,) flat indices
+        count = self.sampling.cells
         corners = torch.stack([cells // count**2, cells // count % count, cells % count], -1)  # (M, 3)
         inside = torch.rand(len(cells), 3, generator=generator).to(corners.device)
         density, _ = self.field.get_density((corners + inside) / count)
         flat = self.occupancy.view(-1)
-        flat[cells] = torch.maximum(flat[cells] * self.settings.decay, density * self.step_length)
+        flat[cells] = torch.maximum(flat[cells] * self.sampling.decay, density * self.step_length)
         # Rounding may lift the mean of equal cells above all of them.
         mean = torch.minimum(self.occupancy.mean(), self.occupancy.max())
-        self.occ_threshold = min(float(mean), self.settings.occ_threshold)
+        self.occ_threshold = min(float(mean), self.sampling.occ_threshold)
         self.bounds = self._bounds_of((self.occupancy >= self.occ_threshold).nonzero())
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class OccupancyModel(nn.Module):
     def _cells_to_evaluate(self, turn: int) -> Tensor:
         """Choose all cells at first; later every eighth cell and every fourth occupied one, in turns."""
         chosen = torch.zeros_like(self.occupancy, dtype=torch.bool).view(-1)
-        if turn < self.settings.full_updates:
+        if turn < self.sampling.full_updates:
             chosen[:] = True
         else:
             chosen[turn % 8 :: 8] = True
@@ -216,7 +216,7 @@ class OccupancyModel(nn.Module):
 
     def _bounds_of(self, cells: Tensor) -> tuple[Corner, Corner]:
         """Find the corners of the smallest box around cells (M, 3), units of the box."""
-        size = self.box.side / self.settings.cells
+        size = self.box.side / self.sampling.cells
         first, last = cells.amin(0).tolist(), cells.amax(0).tolist()
         x, y, z = self.box.lower
         return (

@@ -159,7 +159,7 @@ def _final_bars(axes: Axes, rows: Sequence[Summary], tasks: Sequence[str]) -> No
     axes.set_xlim(start, high + (high - start) * (0.3 if several else 0.16))
     clean(axes, grid="x")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    where = f" (axis begins at {start:.0f})" if start else ""
+    where = f"\n(axis begins at {start:.0f})" if start else ""
     axes.set_xlabel(f"PSNR on test views after the last task, dB{where}", fontsize=9.5)
     if len(tasks) > 1:
         axes.legend(
@@ -206,4 +206,4 @@ def _change_bars(axes: Axes, rows: Sequence[Summary], first: str) -> None:
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
     axes.set_title(f"change on {first}", fontsize=9.5, color=GREY, loc="left")
-    axes.set_xlabel("dB since it was learned (− forgotten)", fontsize=9.5)
+    axes.set_xlabel("dB since it was learned\n(− forgotten)", fontsize=9.5)

@@ -133,13 +133,13 @@ def _matrices(compared: ComparisonSummary) -> dict[str, Any] | None:
     """Prepare R of every row by its label, all in the same colours; None where nothing could be forgotten."""
     if not compared.has_past:
         return None
-    scored = {row.label: row.results[0]["tested"] for row in compared.summaries}
+    tested = {row.label: row.results[0]["tested"] for row in compared.summaries}
     values = {row.label: row.mean_matrix for row in compared.summaries}
     learned = [
         value
         for label, R in values.items()
-        for over, line in zip(scored[label], R, strict=True)
-        for value in line[:over]
+        for done, line in zip(tested[label], R, strict=True)
+        for value in line[:done]
     ]
     low, high = finite_range(learned)
     low = min(low, high - LEAST_SPAN)
@@ -148,10 +148,10 @@ def _matrices(compared: ComparisonSummary) -> dict[str, Any] | None:
     maps = {
         label: [
             [
-                Cell(decibels(value, digits), *(colours(value) if j < over and not math.isnan(value) else ("", "")))
+                Cell(decibels(value, digits), *(colours(value) if j < done and not math.isnan(value) else ("", "")))
                 for j, value in enumerate(line)
             ]
-            for over, line in zip(scored[label], R, strict=True)
+            for done, line in zip(tested[label], R, strict=True)
         ]
         for label, R in values.items()
     }

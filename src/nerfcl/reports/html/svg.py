@@ -129,7 +129,7 @@ def around(x: float, y: float, reach: float) -> Box:
 
 
 def round_ticks(low: float, high: float, most: int) -> list[float]:
-    """List multiples of 1, 2 or 5 times a power of ten between two values, at most `most` of them."""
+    """List multiples of 1, 2 or 5 times a power of ten between two values, in at most `most` steps."""
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(step for factor in (1, 2, 5, 10) if (high - low) / (step := factor * power) <= most)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -197,22 +197,22 @@ def _frames_page(
 
 
 def _chunk_pages(rows: Sequence[tuple[int, Chunks]], title: str) -> list[_Sheet]:
-    tidy = [(over, [cleaned(values) for values in chunks]) for over, chunks in rows]
+    tidy = [(done, [cleaned(values) for values in chunks]) for done, chunks in rows]
     count = max((len(chunks) for _, chunks in tidy), default=1) or 1
     ceiling = ceiling_of(value for _, chunks in tidy for values in chunks for value in values.tolist())
     pages = [_chunk_page(*tidy[k], count, ceiling, title) for k in evenly(len(tidy), MOST_PAGES)]
     return pages or [_chunk_page(0, [], count, ceiling, title)]
 
 
-def _chunk_page(over: int, chunks: Sequence[np.ndarray], count: int, ceiling: float, title: str) -> _Sheet:
+def _chunk_page(done: int, chunks: Sequence[np.ndarray], count: int, ceiling: float, title: str) -> _Sheet:
     """Draw one page: header; for each chunk its bars with their mean; chunk numbers below."""
     slot = max(6, _PLOT // count)
     plot, high, over_bars = slot * count, 230, 10
     top = _HEADER + _NAME + over_bars
     bottom = top + high
     sheet = _Sheet(_LEFT + plot + _RIGHT, bottom + _FOOT)
-    sheet.head(title, f"{over} of {count} chunks learned")
-    sheet.text(_LEFT, _HEADER + 8, learned_text(chunks, over).replace("∞", "inf"), 14)
+    sheet.head(title, f"{done} of {count} chunks learned")
+    sheet.text(_LEFT, _HEADER + 8, learned_text(chunks, done).replace("∞", "inf"), 14)
     sheet.scale(_LEFT, _LEFT + plot - 1, top, bottom, ceiling)
     apart = -(-34 // slot)
     for k, values in enumerate(chunks):
@@ -221,7 +221,7 @@ def _chunk_page(over: int, chunks: Sequence[np.ndarray], count: int, ceiling: fl
         columns = min(max(len(values), 1), width)
         pitch = width / columns
         means = block_means(np.minimum(values, ceiling), block_edges(len(values), columns)) if len(values) else values
-        learned = k < over
+        learned = k < done
         for c in np.flatnonzero(means > 0.0).tolist():
             x0, x1 = left + round(pitch * c), left + round(pitch * (c + 1)) - (2 if pitch >= 4 else 1)
             spare = max(0, x1 - x0 + 1 - _WIDEST_BAR)

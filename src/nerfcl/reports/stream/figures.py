@@ -80,16 +80,16 @@ def seen_curve_figure(path: str | Path, logs: Mapping[str, Log], title: str) -> 
     save(_seen_curve(logs, title), path)
 
 
-def chunk_bars_figure(path: str | Path, psnr: Chunks, over: int, title: str) -> None:
+def chunk_bars_figure(path: str | Path, psnr: Chunks, done: int, title: str) -> None:
     """Draw a bar for each test view, chunk by chunk; what was not learned yet is pale.
 
     Args:
         path: the PNG.
         psnr: for each chunk the PSNR (dB) of each of its test views, empty where it has none.
-        over: chunks learned so far.
+        done: chunks learned so far.
         title: above the picture.
     """
-    save(_chunk_bars(psnr, over, title), path)
+    save(_chunk_bars(psnr, done, title), path)
 
 
 def evolution_figure(
@@ -239,7 +239,7 @@ def _seen_curve(logs: Mapping[str, Log], title: str) -> Figure:
     return figure
 
 
-def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
+def _chunk_bars(psnr: Chunks, done: int, title: str) -> Figure:
     chunks = [cleaned(values) for values in psnr]
     count = max(1, len(chunks))
     figure = new_figure(11.0 if count <= 24 else 13.0, 4.4)
@@ -249,7 +249,7 @@ def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
     highest = max((min(v, ceiling) for values in chunks for v in values.tolist() if not math.isnan(v)), default=ceiling)
     top = max(highest, 5.0) * (1.2 if crowded else 1.13)
     for k, values in enumerate(chunks):
-        learned = k < over
+        learned = k < done
         shown = np.minimum(values, ceiling)
         width = min(0.25, 0.86 / max(1, len(shown)))
         x = k + 1 + width * (np.arange(len(shown)) - (len(shown) - 1) / 2)
@@ -274,9 +274,9 @@ def _chunk_bars(psnr: Chunks, over: int, title: str) -> Figure:
     clean(axes)
     axes.set_xlabel("chunk of the test views, in the order learned", fontsize=10)
     axes.set_ylabel("PSNR of each test view (dB)", fontsize=10)
-    axes.set_title(learned_text(chunks, over), loc="left", fontsize=10, color=INK)
+    axes.set_title(learned_text(chunks, done), loc="left", fontsize=10, color=INK)
     legend = "line and number: mean of a chunk"
-    if any(len(values) for values in chunks[max(over, 0) :]):
+    if any(len(values) for values in chunks[max(done, 0) :]):
         legend += "; pale: not learned yet"
     axes.set_title(legend, loc="right", fontsize=9, color=GREY)
     set_title(figure, title)

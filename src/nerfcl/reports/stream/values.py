@@ -60,9 +60,9 @@ def ceiling_of(values: Iterable[float]) -> float:
     return max(5.0, 5.0 * math.ceil(max((value for value in values if math.isfinite(value)), default=5.0) / 5.0))
 
 
-def learned_text(chunks: Sequence[np.ndarray], over: int) -> str:
-    """Say the mean PSNR of all test views of the first `over` chunks; each chunk has an (N,) array of them."""
-    learned = [values for values in chunks[: max(over, 0)] if len(values)]
+def learned_text(chunks: Sequence[np.ndarray], done: int) -> str:
+    """Say the mean PSNR of all test views of the first `done` chunks; each chunk has an (N,) array of them."""
+    learned = [values for values in chunks[: max(done, 0)] if len(values)]
     mean = mean_known(np.concatenate(learned)) if learned else math.nan
     if math.isnan(mean):
         return "nothing learned yet"
