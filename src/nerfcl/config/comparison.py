@@ -21,6 +21,14 @@ class Comparison:
         configurations: strategies with their hyperparameters, under labels.
         seeds: of everything random.
         budgets: bytes that may be kept of the past; a configuration with a memory becomes one for each.
+
+    Example:
+        >>> from nerfcl.strategies.finetune import FineTune
+        >>> from nerfcl.strategies.joint import Joint
+        >>> bounds = (Configuration("lower", FineTune()), Configuration("upper", Joint()))
+        >>> comparison = Comparison(configurations=bounds, seeds=(0, 1))
+        >>> [experiment.seed for experiment in comparison.experiments(bounds[0])]
+        [0, 1]
     """
 
     experiment: Experiment = field(default_factory=Experiment)

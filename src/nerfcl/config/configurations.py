@@ -27,6 +27,11 @@ class Configuration:
         strategy: what is run.
         family: label that configurations of one strategy at several budgets share; None stands alone.
         sized: whether its memory has a size of its own, which budgets leave as it is.
+
+    Example:
+        >>> from nerfcl.strategies.finetune import FineTune
+        >>> Configuration("nothing kept", FineTune()).file_name
+        'nothing-kept'
     """
 
     label: str

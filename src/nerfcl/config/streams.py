@@ -32,6 +32,12 @@ class TaskStream(StreamSettings):
         tasks: in order: "right" and "left" (side of the camera: world x > 0 is right), "sectors:N" (azimuth), or "all".
         first_val_views: evaluates so many first validation views of each task, and no test views, as the reference
             project does while training; None evaluates all.
+
+    Example:
+        >>> import nerfcl
+        >>> scene = nerfcl.load_scene("builtin", size=(16, 16))
+        >>> TaskStream(tasks=("sectors:4",)).build(scene).names
+        ['sector 1/4', 'sector 2/4', 'sector 3/4', 'sector 4/4']
     """
 
     tasks: tuple[str, ...] = ("right", "left")
@@ -63,6 +69,12 @@ class FrameStream(StreamSettings):
         chunks: learns so many chunks, the first ones; None learns all.
         first_val_views: evaluates all test views as one group, and so many first validation views, as the reference
             project does; None evaluates them by the chunks that they lie nearest to.
+
+    Example:
+        >>> import nerfcl
+        >>> scene = nerfcl.load_scene("builtin", size=(16, 16))
+        >>> len(FrameStream(chunk_frames=4, frames=20).build(scene))
+        5
     """
 
     order: str = "nearest"
@@ -105,6 +117,10 @@ class WatchedStream(StreamSettings):
         chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
         box: centre (x y z) and edge of the cube that is mapped, world units; None is what the first chunk's cameras
             look at.
+
+    Example:
+        >>> WatchedStream(folder=Path("camera"), box=(0.0, 0.0, 0.0, 2.9)).queue.queue_frames
+        64
     """
 
     folder: Path

@@ -30,6 +30,10 @@ class ImageMemorySettings:
 
     Attributes:
         bytes: capacity, cameras included; None keeps everything.
+
+    Example:
+        >>> ImageMemorySettings(bytes=64 * 1024).bytes
+        65536
     """
 
     bytes: int | None = 262_144

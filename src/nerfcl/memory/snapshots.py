@@ -23,6 +23,10 @@ class SnapshotSettings:
         bits: of each value of the large tables, 4 to 8; see `pack`.
         every: experiences between snapshots. A stream's chunks are short, its snapshot may last for several; for frames
             that came since it renders a guess.
+
+    Example:
+        >>> SnapshotSettings(bits=4, every=2).bits
+        4
     """
 
     bits: int = BITS

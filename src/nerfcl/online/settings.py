@@ -63,6 +63,10 @@ class Observed:
         steps: training steps.
         memory_bytes: what is kept of the past.
         full: whether the queue had no room for this frame, so that it had to wait or an older one to go.
+
+    Example:
+        >>> Observed(seen=10, waiting=2, dropped=0, kept=8, steps=128, memory_bytes=120_000).full
+        False
     """
 
     seen: int

@@ -23,6 +23,12 @@ class Rays:
         origins: (R, 3), world units.
         directions: (R, 3), unit length.
         per_pixel: so many consecutive rays belong to one pixel, whose colour is their mean.
+
+    Example:
+        >>> import nerfcl
+        >>> camera = nerfcl.load_scene("builtin", size=(16, 16)).test.camera(0)
+        >>> len(camera_rays(camera, per_pixel=4))
+        1024
     """
 
     origins: Tensor

@@ -25,6 +25,12 @@ class Views:
         poses: (N, 4, 4) float32, world from camera, OpenGL axes.
         intrinsics: (N, 4) float32, fx, fy, cx, cy in pixels.
         names: N names of the images.
+
+    Example:
+        >>> import nerfcl
+        >>> views = nerfcl.load_scene("builtin", size=(16, 16)).train
+        >>> len(views), views.width, views.pixels
+        (100, 16, 25600)
     """
 
     images: Tensor
@@ -94,6 +100,10 @@ class Box:
     Attributes:
         lower: corner with the smallest coordinates, world units.
         side: edge length, world units.
+
+    Example:
+        >>> Box.around((0.0, 0.0, 1.0), side=2.0).lower
+        (-1.0, -1.0, 0.0)
     """
 
     lower: tuple[float, float, float]

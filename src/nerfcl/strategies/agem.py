@@ -56,6 +56,11 @@ class AGem(Strategy):
     Attributes:
         memory: which rays are kept, and which of them constrain a step.
         rays_per_pixel: rays averaged over each pixel's area.
+
+    Example:
+        >>> from nerfcl.memory.rays import RayMemorySettings
+        >>> AGem(memory=RayMemorySettings(rays=10_000, fill="reservoir")).needs_boundaries
+        False
     """
 
     memory: RayMemorySettings = field(default_factory=RayMemorySettings)

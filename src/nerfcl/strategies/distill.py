@@ -16,6 +16,11 @@ class Distill(Generative):
     Forgetting", whose old outputs are on new data alone).
 
     Of those cameras one Gaussian is kept. `generative-free` keeps more, and leaves out rays where it is unsure.
+
+    Example:
+        >>> from nerfcl.memory.snapshots import SnapshotSettings
+        >>> Distill(snapshot=SnapshotSettings(bits=4)).replay_fraction
+        0.5
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:

@@ -10,6 +10,11 @@ from nerfcl.strategies.strategy import Role, Strategy
 
 @dataclass(frozen=True)
 class FineTune(Strategy):
-    """Trains on the present only."""
+    """Trains on the present only.
+
+    Example:
+        >>> FineTune().role
+        'lower bound'
+    """
 
     role: ClassVar[Role] = "lower bound"

@@ -73,6 +73,11 @@ class Generative(Strategy):
         snapshot: how the snapshot is packed, and how long it lasts.
         replay_fraction: fraction of a step's rays that are old ones; see `Replay`.
         rays_per_pixel: rays averaged over each pixel's area when the snapshot renders.
+
+    Example:
+        >>> from nerfcl.memory.snapshots import SnapshotSettings
+        >>> Generative(snapshot=SnapshotSettings(bits=4)).snapshot.bits
+        4
     """
 
     snapshot: SnapshotSettings = field(default_factory=SnapshotSettings)

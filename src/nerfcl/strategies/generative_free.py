@@ -15,6 +15,10 @@ class GenerativeFree(Generative):
     """Generative replay from cameras that are drawn from a small distribution; see `PoseMixture`.
 
     Rays along which the snapshot stops about half of the light are left out: there it is unsure.
+
+    Example:
+        >>> GenerativeFree(replay_fraction=0.75).replay_fraction
+        0.75
     """
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:

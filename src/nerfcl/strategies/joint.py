@@ -19,6 +19,10 @@ class Joint(Strategy):
     """After each experience a new model is trained on all experiences so far, for as many steps as the others had.
 
     A batch has as many pixels as any strategy's new ones, drawn from all views so far.
+
+    Example:
+        >>> Joint().role, Joint().from_scratch
+        ('upper bound', True)
     """
 
     role: ClassVar[Role] = "upper bound"

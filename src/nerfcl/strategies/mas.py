@@ -23,6 +23,10 @@ class Mas(ParameterRegularization):
     Attributes:
         mas_lambda: weight of the penalty. More forgets less and learns less; with the default the new task of lego
             loses about half a decibel.
+
+    Example:
+        >>> Mas(mas_lambda=10.0).mas_lambda
+        10.0
     """
 
     mas_lambda: float = 0.03

@@ -132,6 +132,10 @@ class ReplayAll(RayReplay):
 
     Attributes:
         memory: which rays are replayed.
+
+    Example:
+        >>> ReplayAll(DrawSettings(draw="weighted", exploration=0.2)).memory.draw
+        'weighted'
     """
 
     memory: DrawSettings = field(default_factory=DrawSettings)

@@ -20,6 +20,11 @@ class ReplayImages(Strategy):
     Attributes:
         memory: how much is kept.
         replay_fraction: fraction of a step's rays that are old ones; see `Replay`.
+
+    Example:
+        >>> from nerfcl.memory.images import ImageMemorySettings
+        >>> ReplayImages(ImageMemorySettings(bytes=64 * 1024)).replay_fraction
+        0.5
     """
 
     memory: ImageMemorySettings = field(default_factory=ImageMemorySettings)

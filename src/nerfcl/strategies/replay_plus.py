@@ -91,6 +91,10 @@ class ReplayPlus(RayReplay):
     Attributes:
         memory: which rays are kept and replayed, and how much they and the snapshot may take.
         snapshot: how the snapshot is packed, and how long it lasts.
+
+    Example:
+        >>> ReplayPlus(RaysAndSnapshotSettings(bytes=256 * 1024)).memory.fill
+        'contrast'
     """
 
     memory: RaysAndSnapshotSettings = field(default_factory=RaysAndSnapshotSettings)

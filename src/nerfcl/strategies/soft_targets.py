@@ -21,6 +21,10 @@ class SoftTargetRegularization(Strategy):
 
     Attributes:
         rays_per_pixel: rays averaged over each pixel's area when the old model renders.
+
+    Example:
+        >>> SoftTargetRegularization().needs_boundaries
+        True
     """
 
     needs_boundaries: ClassVar[bool] = True

@@ -23,6 +23,14 @@ class Pixels:
         indices: (B,) int64, where they come from: position among all pixels of the views, or in the memory.
         new: so many first pixels are of the present, the others of the past.
         soft: (new, 3) float32 second targets of the present's pixels, or None.
+
+    Example:
+        >>> import nerfcl
+        >>> views = nerfcl.load_scene("builtin", size=(16, 16)).train
+        >>> new, old = (pixels_at(views, torch.tensor(places)) for places in ([0, 1, 2], [300, 600]))
+        >>> batch = new.with_past(old)
+        >>> len(batch), batch.new
+        (5, 3)
     """
 
     poses: Tensor

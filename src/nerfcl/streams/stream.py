@@ -61,6 +61,12 @@ class Experience:
         test: views to evaluate what was learned here on; never trained on.
         announced: whether the learner is told where the experience begins and ends.
         teacher: what an earlier model rendered for the train views; None asks the model itself where that is needed.
+
+    Example:
+        >>> import nerfcl
+        >>> right, left = nerfcl.make_stream(nerfcl.load_scene("builtin", size=(16, 16)), ["right", "left"])
+        >>> right.name, right.announced, len(right.train) + len(left.train)
+        ('right', True, 100)
     """
 
     name: str
@@ -98,7 +104,7 @@ class Stream(Sequence[Experience]):
         >>> import nerfcl
         >>> stream = nerfcl.make_stream(nerfcl.load_scene("builtin", size=(16, 16)), ["right", "left"])
         >>> [(experience.name, len(experience.train)) for experience in stream]
-        [('right', 50), ('left', 50)]
+        [('right', 53), ('left', 47)]
     """
 
     experiences: tuple[Experience, ...]

@@ -25,6 +25,15 @@ class StepReport:
         samples: points at which the field was evaluated.
         seconds: training seconds so far.
         metrics: of the strategy's state, by name; read with the losses.
+
+    Example:
+        >>> losses = {"new": 0.02, "replay": 0.01, "psnr": 17.0}
+        >>> report = StepReport(
+        ...     step=10, last_step=600, task="left", epoch=1, losses=losses, learning_rate=0.02, rays=2048,
+        ...     samples=16_000, seconds=0.1
+        ... )
+        >>> report.loss
+        0.03
     """
 
     step: int

@@ -42,6 +42,10 @@ class History:
         steps: training steps so far.
         training, evaluation, compilation: seconds spent so far.
         memory_bytes: bytes that the strategy keeps of the past.
+
+    Example:
+        >>> History(R=[[30.0, 20.0], [28.0, 31.0]], tested=[1, 2]).R[-1]
+        [28.0, 31.0]
     """
 
     R: list[list[float]] = field(default_factory=list)

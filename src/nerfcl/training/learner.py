@@ -35,6 +35,13 @@ class Learner:
         sampler: draws the present experience's pixels; None before the first step.
         optimiser: of the model; None before the first step.
         ema: average of the model's parameters, where one is kept.
+
+    Example:
+        >>> import nerfcl
+        >>> scene = nerfcl.load_scene("builtin", size=(16, 16))
+        >>> learner = nerfcl.new_learner(nerfcl.FineTune(), nerfcl.model_for(scene), seed=0)
+        >>> learner.done, learner.history.steps
+        (0, 0)
     """
 
     strategy: Strategy

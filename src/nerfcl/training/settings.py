@@ -41,6 +41,10 @@ class OptimiserSettings:
         ema_decay: decay, at each step, of an exponential moving average of the parameters, which views are then
             rendered with; 0 renders with the parameters themselves. An average does for a rate that never falls what
             falling does.
+
+    Example:
+        >>> OptimiserSettings(schedule="step", learning_rate=5e-4, decay_epochs=(2, 4, 8), decay_gamma=0.5).optimiser
+        'adam'
     """
 
     optimiser: str = "adam"
@@ -84,6 +88,10 @@ class EvaluationSettings:
         seen_every: experiences between evaluations on all train views seen so far; 0 is never, None a twenty-fifth of
             the stream.
         ssim: whether to compute SSIM on test views, too.
+
+    Example:
+        >>> EvaluationSettings(evaluate_every=500, frame_every=0).ssim
+        True
     """
 
     evaluate_every: int = 125

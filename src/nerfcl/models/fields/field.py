@@ -15,7 +15,16 @@ from nerfcl.registry import Registry
 
 
 class Field(nn.Module, ABC):
-    """Density and colour of points in space. The occupancy renderer works with any field that has these two."""
+    """Density and colour of points in space. The occupancy renderer works with any field that has these two.
+
+    Example:
+        >>> from nerfcl.models.fields.hash_grid import HashGridSettings
+        >>> field = HashGridSettings(max_resolution=32).build(torch.Generator().manual_seed(0))
+        >>> density, features = field.get_density(torch.rand(6, 3))
+        >>> colours = field.get_colour(features, torch.eye(3), counts=torch.tensor([3, 2, 1]))
+        >>> tuple(density.shape), tuple(colours.shape)
+        ((6,), (6, 3))
+    """
 
     @abstractmethod
     def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,6 +74,11 @@ class FieldSettings(ABC):
     Attributes:
         renderer: name of the model that renders it, one of `nerfcl.models.rendering.MODELS`.
         optimiser_defaults: what suits this field in place of the defaults of `OptimiserSettings`.
+
+    Example:
+        >>> from nerfcl.models.fields.hash_grid import HashGridSettings
+        >>> HashGridSettings().for_images(width=64).resolution
+        80
     """
 
     registry: ClassVar[Registry] = FIELDS

@@ -27,6 +27,13 @@ class Rendering:
         opacity: (P,) fraction of light that was stopped, in [0, 1].
         samples: points at which the field was evaluated, over all rays.
         coarse: (P, 3) colours of a coarse network that is trained beside the fine one; None where there is none.
+
+    Example:
+        >>> import nerfcl
+        >>> scene = nerfcl.load_scene("builtin", size=(16, 16))
+        >>> rendering = render_image(nerfcl.model_for(scene)(), scene.test.camera(0))
+        >>> tuple(rendering.rgb.shape), tuple(rendering.depth.shape), tuple(rendering.opacity.shape)
+        ((16, 16, 3), (16, 16), (16, 16))
     """
 
     rgb: Tensor
@@ -37,7 +44,15 @@ class Rendering:
 
 
 class Model(Protocol):
-    """A renderable field. Training, evaluation, teachers and viewers all make the same call, `render`."""
+    """A renderable field. Training, evaluation, teachers and viewers all make the same call, `render`.
+
+    Example:
+        >>> import nerfcl
+        >>> scene = nerfcl.load_scene("builtin", size=(16, 16))
+        >>> model = nerfcl.model_for(scene)()
+        >>> tuple(render_image(model, scene.test.camera(0)).rgb.shape)
+        (16, 16, 3)
+    """
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         """Render rays; `generator` jitters the samples along each ray, None puts them in the middle of their steps."""
