@@ -1,4 +1,5 @@
-# make demo: forgetting and its cure on the built-in scene.  make test: what CI runs.  make bench: speed, as ratios.
+# make demo: forgetting and its cure on the built-in scene.  make test: what CI runs.  make docs: the documentation site.
+# make coverage: branch coverage of the tests.  make bench: speed, as ratios.  make dist: wheel and sdist.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 # Where the user's own torch sees a GPU it is kept: the environment shares it, and no version is forced on it.
 OWN_TORCH := $(shell $(PYTHON) -c "import torch; print('yes' if torch.cuda.is_available() else '')" 2>/dev/null)
 
-.PHONY: install demo pictures test lint types floors unit bench clean
+.PHONY: install demo pictures test lint types floors unit coverage docs bench dist clean
 
 install: $(VENV)/installed
 
@@ -45,8 +46,17 @@ floors: install
 unit: install
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
+coverage: install
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --cov --cov-report=term:skip-covered
+
+docs: install
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+dist: install
+	$(BIN)/python -m build --outdir dist
+
 bench: install
 	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) outputs dist docs/_build docs/_generated .pytest_cache .hypothesis .ruff_cache .coverage

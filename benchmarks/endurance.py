@@ -1,4 +1,4 @@
-"""A stream that is killed, and one that is long. Writes docs/endurance.md.
+"""A stream that is killed, and one that is long. Writes docs/results/endurance.md.
 
 python benchmarks/endurance.py --spiral SPIRAL [--data PATH] [--kills 20] [--steps-per-chunk 4] [--runs FOLDER]
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps-per-chunk", type=int, default=4)
     parser.add_argument("--runs", type=Path, default=Path("outputs/endurance"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/endurance.md")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/results/endurance.md")
     options = parser.parse_args()
     flat = measure_flatness(options.spiral, options.steps_per_chunk)
     killed = measure_kills(options.data, options.kills, options.runs)

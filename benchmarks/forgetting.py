@@ -1,4 +1,4 @@
-"""What each strategy forgets for the bytes that it keeps. Writes docs/forgetting.md and its pictures.
+"""What each strategy forgets for the bytes that it keeps. Writes docs/results/forgetting.md and its pictures.
 
 python benchmarks/forgetting.py [--data PATH] [--seeds 0 1 2 3 4] [--jobs 2] [--runs FOLDER]
 
@@ -53,7 +53,6 @@ class Kept:
 
 
 KEPT = (
-    Kept("finetune", "nothing", -10.04),
     Kept("generative-free", "nothing but weights: a snapshot, no pose, no pixel", -4.85),
     Kept("20480 rays", "20,480 rays", -1.21),
     Kept(IMAGES, "at most 256 KB, as images", -1.21),
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("outputs/forgetting"))
-    parser.add_argument("--out", type=Path, default=DOCS / "forgetting.md")
+    parser.add_argument("--out", type=Path, default=DOCS / "results/forgetting.md")
     options = parser.parse_args()
     budgets = Compare(
         data=options.data,
@@ -101,7 +100,7 @@ def main() -> None:
     on_lego, on_sectors, on_builtin = (Part.run(command, options.jobs) for command in (budgets, sectors, builtin))
     with written_aside(options.out) as aside:
         aside.write_text("\n".join(_page(on_lego, on_sectors, on_builtin, options.jobs)), encoding="utf-8")
-    if options.out.resolve().parent == DOCS.resolve():
+    if options.out.resolve().parents[1] == DOCS.resolve():
         shutil.copy(on_lego.out / "bytes.png", DOCS / "images/forgetting-bytes.png")
         shutil.copy(on_sectors.out / "comparison.png", DOCS / "images/forgetting-sectors.png")
     print(f"written: {options.out}")
@@ -193,7 +192,7 @@ def _page(budgets: Part, sectors: Part, builtin: Part, jobs: int) -> list[str]:
         "",
         "## Equal bytes",
         "",
-        "![PSNR against bytes](images/forgetting-bytes.png)",
+        "![PSNR against bytes](../images/forgetting-bytes.png)",
         "",
         "A strategy stands here once for each budget that it can meet; one whose memory has no size, once. Bytes: all",
         "that is kept beside the model after both tasks, cameras included, in the precision it is stored in.",
@@ -204,7 +203,7 @@ def _page(budgets: Part, sectors: Part, builtin: Part, jobs: int) -> list[str]:
         "",
         *_table(ten, "change on the first", "the last, after it"),
         "",
-        "![PSNR of every sector after the last](images/forgetting-sectors.png)",
+        "![PSNR of every sector after the last](../images/forgetting-sectors.png)",
         "",
         f"## The built-in scene: is the order of strategies the same? (seeds: {builtin.seeds})",
         "",

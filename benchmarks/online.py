@@ -1,4 +1,4 @@
-"""Streams of frames: strategies side by side. Writes docs/online.md, or docs/online-large.md with --experiment large.
+"""Streams of frames: strategies side by side. Writes docs/results/online.md, or online-large.md with --experiment large.
 
 python benchmarks/online.py [--data PATH] [--seeds 0 1 2] [--runs FOLDER]
 python benchmarks/online.py --experiment large --data SPIRAL [--seeds 0] [--runs FOLDER]
@@ -70,10 +70,10 @@ def main() -> None:
     comparison = describe_comparison(command)
     compare(comparison, runs)
     rows = json.loads((runs / "comparison.json").read_text())["rows"]
-    out = options.out or DOCS / f"{name}.md"
+    out = options.out or DOCS / f"results/{name}.md"
     with written_aside(out) as aside:
         aside.write_text("\n".join(_page(comparison, arms, rows, large)), encoding="utf-8")
-    if out.parent == DOCS:
+    if out.resolve().parents[1] == DOCS.resolve():
         for picture in ("frames.png",) if large else ("frames.png", "frames.gif", "curve.png"):
             shutil.copy(runs / picture, DOCS / "images" / f"{name}-{picture}")
     print(f"written: {out}")
@@ -106,7 +106,7 @@ def _page(comparison: Comparison, arms: dict[str, str], rows: list[dict[str, Any
         "|---|---|---|---|",
         *(_line(what, row, large) for what, row in zip(arms.values(), rows, strict=True)),
         "",
-        f"![PSNR of every frame seen so far](images/{name}-frames.png)",
+        f"![PSNR of every frame seen so far](../images/{name}-frames.png)",
         "",
     ]
 

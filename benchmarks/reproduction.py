@@ -1,4 +1,4 @@
-"""The reference project's published table beside ours, on the grid field. Writes docs/reproduction.md.
+"""The reference project's published table beside ours, on the grid field. Writes docs/results/reproduction.md.
 
 python benchmarks/reproduction.py [--data PATH] [--seeds 0 1 2 3 4] [--pixel-centers 0.5 0.0] [--runs FOLDER]
 
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--pixel-centers", type=float, nargs="+", default=[0.5, 0.0])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--runs", type=Path, default=Path("outputs/reproduction"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/reproduction.md")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/results/reproduction.md")
     options = parser.parse_args()
     results = {
         center: compare(

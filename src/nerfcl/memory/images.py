@@ -83,7 +83,7 @@ class ImageMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept: files, where they belong, and the cameras of their frames."""
+        """Bytes of everything that is kept, files, where they belong, and the cameras of their frames."""
         return sum(map(len, self._files)) + _BYTES_PER_PLACE * len(self) + self._cameras.nbytes
 
     def metrics(self) -> dict[str, float]:

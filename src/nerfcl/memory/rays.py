@@ -157,7 +157,7 @@ class RayMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept: rays, and the cameras of their frames."""
+        """Bytes of everything that is kept, rays, and the cameras of their frames."""
         return self.cameras.nbytes + sum(part.numel() * part.element_size() for part in self._arrays().values())
 
     @property

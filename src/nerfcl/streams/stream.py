@@ -127,7 +127,7 @@ class Stream(Sequence[Experience]):
 
     @property
     def groups(self) -> Sequence[Group]:
-        """The groups of views that are evaluated: columns of R."""
+        """The groups of views that are evaluated, the columns of R."""
         return self.experiences if self.evaluated is None else self.evaluated
 
     @property

@@ -64,7 +64,7 @@ class History:
 
     @property
     def curve(self) -> list[tuple[float, list[float]]]:
-        """Validation while training: (experiences so far with a fraction, mean PSNR (dB) of every group)."""
+        """Validation while training, as (experiences so far with a fraction, mean PSNR (dB) of every group)."""
         return [(validation.at, validation.means) for validation in self.validation]
 
 

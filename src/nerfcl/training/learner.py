@@ -60,7 +60,7 @@ class Learner:
 
     @property
     def evaluated_model(self) -> Model:
-        """The model that views are rendered with: with the average of its parameters, where one is kept."""
+        """The model that views are rendered with, which has the average of its parameters where one is kept."""
         return self.model if self.ema is None else self.ema.applied_to(self.model)
 
 

@@ -161,5 +161,5 @@ class TrainingSettings:
 
     @property
     def length(self) -> tuple[int, str]:
-        """How long each experience is learned: a number and what it counts."""
+        """How long each experience is learned, as a number and what it counts."""
         return (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")

@@ -36,7 +36,7 @@ class GridLevels:
 
     @property
     def width(self) -> int:
-        """Number of features of an encoded point: FEATURES per level."""
+        """Number of features of an encoded point, FEATURES for each level."""
         return len(self.resolutions) * self.FEATURES
 
 
@@ -83,5 +83,5 @@ class MarchSettings:
 
     @property
     def max_samples(self) -> int:
-        """The most samples that a ray can have: steps along the cube's diagonal."""
+        """The most samples that a ray can have, the steps along the cube's diagonal."""
         return math.ceil(math.sqrt(3.0) * self.side / self.step) + 1
