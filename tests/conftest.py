@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
 from support.scenes import write_tiny_scene
 
 # The machines that run the tests differ in speed, and a failure must come back when it is looked into.

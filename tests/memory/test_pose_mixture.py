@@ -54,7 +54,7 @@ def test_few_cameras_are_drawn_as_they_were() -> None:
     views = dome(3)
     mixture = PoseMixture()
     mixture.add(views)
-    drawn = mixture.draw_poses(50, seeded(0, "draw"))
+    drawn = mixture.sample_poses(50, seeded(0, "draw"))
     nearest = (drawn[:, None] - views.poses).abs().amax((2, 3)).amin(1)
     assert nearest.max() < 1e-3
 
@@ -62,7 +62,7 @@ def test_few_cameras_are_drawn_as_they_were() -> None:
 def test_what_is_drawn_are_cameras_near_those_seen_that_look_where_they_looked() -> None:
     mixture = PoseMixture()
     mixture.add(dome(200))
-    poses = mixture.draw_poses(500, seeded(0, "draw"))
+    poses = mixture.sample_poses(500, seeded(0, "draw"))
     turns, places = poses[:, :3, :3], poses[:, :3, 3]
     torch.testing.assert_close(turns @ turns.transpose(1, 2), torch.eye(3).expand(500, 3, 3), atol=1e-5, rtol=0)
     assert (torch.linalg.det(turns) > 0.0).all()
@@ -84,7 +84,7 @@ def test_its_bytes_do_not_grow_with_the_cameras() -> None:
 def test_pixels_have_the_mean_intrinsics_and_lie_in_the_image() -> None:
     mixture = PoseMixture()
     mixture.add(dome(5))
-    pixels = mixture.draw(300, seeded(0, "draw"))
+    pixels = mixture.sample_pixels(300, seeded(0, "draw"))
     assert pixels.new == 0
     assert pixels.columns.unique().tolist() == list(range(8))
     assert pixels.rows.unique().tolist() == list(range(6))
@@ -97,4 +97,4 @@ def test_a_saved_mixture_goes_on_exactly() -> None:
     twin.load_state_dict(mixture.state_dict())
     for each in (mixture, twin):
         each.add(dome(10, 3))
-    assert torch.equal(mixture.draw_poses(20, seeded(0, "a")), twin.draw_poses(20, seeded(0, "a")))
+    assert torch.equal(mixture.sample_poses(20, seeded(0, "a")), twin.sample_poses(20, seeded(0, "a")))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from nerfcl.models.fields.nerf import NerfField, embed
-from nerfcl.models.rendering.hierarchical import HierarchicalModel, HierarchicalSettings, draw_by_weight
+from nerfcl.errors import NerfclError
+from nerfcl.models.fields.nerf import NerfField, NerfSettings
+from nerfcl.models.rendering.hierarchical import HierarchicalModel, HierarchicalModelSettings, sample_pdf
 from nerfcl.scenes.cameras import Rays
-from nerfcl.training.optimisation import Adam
-
-WHITE = (1.0, 1.0, 1.0)
+from nerfcl.training.optimisers import Adam
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -26,23 +27,12 @@ def some_rays(count: int, per_pixel: int = 1) -> Rays:
     return Rays(-4.0 * directions + 0.3 * torch.randn(count, 3, generator=seeded(2)), directions, per_pixel)
 
 
-def model_of(**changes: object) -> HierarchicalModel:
-    settings = HierarchicalSettings(2.0, 6.0, samples=8, importance=6, noise_std=0.0, **changes)  # pyright: ignore[reportArgumentType]
+def model_of(**changes: Any) -> HierarchicalModel:
+    field = NerfSettings(**{"samples": 8, "importance": 6, "noise_std": 0.0, **changes})
     coarse, fine = NerfField(seeded(3)), NerfField(seeded(4))
     for network in (coarse, fine):
         torch.nn.init.constant_(network.density.bias, 0.2)  # fog: where every density is negative nothing is learned
-    return HierarchicalModel(coarse, fine, WHITE, settings)
-
-
-def test_encoding_by_hand() -> None:
-    x = 0.3
-    encoded = embed(torch.tensor([[x, 0.0, 1.0]]), 2)[0].tolist()
-    assert len(encoded) == 3 + 12
-    assert encoded[:3] == pytest.approx([x, 0.0, 1.0])
-    assert encoded[3:6] == pytest.approx([math.sin(x), 0.0, math.sin(1.0)])
-    assert encoded[6:9] == pytest.approx([math.cos(x), 1.0, math.cos(1.0)])
-    assert encoded[9:12] == pytest.approx([math.sin(2 * x), 0.0, math.sin(2.0)], abs=1e-6)
-    assert encoded[12:] == pytest.approx([math.cos(2 * x), 1.0, math.cos(2.0)], abs=1e-6)
+    return HierarchicalModel(HierarchicalModelSettings(field, 2.0, 6.0, background=(1.0, 1.0, 1.0)), coarse, fine)
 
 
 def by_hand(field: NerfField, position: np.ndarray, direction: np.ndarray) -> tuple[float, np.ndarray]:
@@ -74,24 +64,37 @@ def test_network_is_its_formulas() -> None:
     positions = torch.randn(4, 3, generator=seeded(6))
     directions = torch.nn.functional.normalize(torch.randn(4, 3, generator=seeded(7)), dim=-1)
     density, colour = field(positions, directions)
+    expected = [by_hand(field, positions[n].double().numpy(), directions[n].double().numpy()) for n in range(4)]
     for n in range(4):
-        expected = by_hand(field, positions[n].double().numpy(), directions[n].double().numpy())
-        assert density[n].item() == pytest.approx(expected[0], abs=1e-4)
-        np.testing.assert_allclose(colour[n].detach().numpy(), expected[1], atol=1e-4)
+        assert density[n].item() == pytest.approx(expected[n][0], abs=1e-4)
+        np.testing.assert_allclose(colour[n].detach().numpy(), expected[n][1], atol=1e-4)
     assert sum(parameter.numel() for parameter in field.parameters()) == 595_844  # as counted in the paper's code
+
+
+def test_network_is_a_field_whose_density_is_clipped_at_zero() -> None:
+    network = NerfField(seeded(5))
+    positions = torch.randn(6, 3, generator=seeded(6))
+    directions = torch.nn.functional.normalize(torch.randn(3, 3, generator=seeded(7)), dim=-1)
+    owners = torch.tensor([0, 0, 2, 2, 2, 2])  # each point's direction
+    raw, expected = network(positions, directions[owners])
+    torch.nn.init.constant_(network.density.bias, network.density.bias.item() - raw.mean().item())
+    density, features = network.get_density(positions)
+    assert 0 < (density == 0.0).sum() < 6
+    torch.testing.assert_close(density, (raw - raw.mean()).clamp(min=0.0))
+    torch.testing.assert_close(network.get_colour(features, directions, torch.tensor([2, 0, 4])), expected)
 
 
 def composited(field: NerfField, ray: Rays, depths: list[float]) -> tuple[np.ndarray, list[float]]:
     """Colour on white and weights of one ray, term by term."""
     origin, direction = ray.origins[0].double().numpy(), ray.directions[0].double().numpy()
-    light, colour, weights = 1.0, np.zeros(3), []
+    transmittance, colour, weights = 1.0, np.zeros(3), []
     for i, depth in enumerate(depths):
         length = depths[i + 1] - depth if i + 1 < len(depths) else 1e10
         density, rgb = by_hand(field, origin + depth * direction, direction)
         alpha = 1.0 - math.exp(-max(density, 0.0) * length)
-        weights.append(light * alpha)
+        weights.append(transmittance * alpha)
         colour += weights[-1] * rgb
-        light *= 1.0 - alpha
+        transmittance *= 1.0 - alpha
     return colour + (1.0 - sum(weights)), weights
 
 
@@ -103,8 +106,7 @@ def test_rendering_is_its_formulas(use_disp: bool) -> None:
     assert rendering.samples == 3 * (8 + 14)
     for r in range(3):
         ray = Rays(rays.origins[r : r + 1], rays.directions[r : r + 1])
-        share = np.linspace(0.0, 1.0, 8)
-        depths = 1.0 / (0.5 * (1 - share) + share / 6.0) if use_disp else 2.0 * (1 - share) + 6.0 * share
+        depths = 1.0 / np.linspace(1.0 / 2.0, 1.0 / 6.0, 8) if use_disp else np.linspace(2.0, 6.0, 8)
         coarse, weights = composited(model.coarse, ray, depths.tolist())
         np.testing.assert_allclose(rendering.coarse[r].detach().numpy(), coarse, atol=2e-4)
         pieces = np.array(weights[1:-1]) + 1e-5
@@ -117,33 +119,56 @@ def test_rendering_is_its_formulas(use_disp: bool) -> None:
         assert rendering.opacity[r].item() == pytest.approx(sum(weights), abs=1e-4)
 
 
+def test_without_importance_samples_there_is_only_the_coarse_network() -> None:
+    both = HierarchicalModelSettings(NerfSettings(samples=8, importance=6), 2.0, 6.0, (1.0, 1.0, 1.0))
+    alone = dataclasses.replace(both, field=NerfSettings(samples=8, importance=0)).build(3)
+    with torch.no_grad():
+        rendering = alone.render(some_rays(5))
+        coarse = both.build(3).render(some_rays(5)).coarse
+    assert coarse is not None
+    assert torch.equal(rendering.rgb, coarse)
+    assert (alone.fine, rendering.coarse, rendering.samples) == (None, None, 5 * 8)
+
+
 def test_importance_samples_follow_the_cumulative_distribution() -> None:
     edges, weights = torch.tensor([[0.0, 1.0, 3.0, 4.0]]), torch.tensor([[0.2, 0.0, 0.6]])
-    drawn = draw_by_weight(edges.expand(200, 4), weights.expand(200, 3), 50, seeded(8)).flatten()
-    for at, share in ((0.5, 0.125), (1.0, 0.25), (3.0, 0.25), (3.5, 0.625), (4.0, 1.0)):
+    drawn = sample_pdf(edges.expand(200, 4), weights.expand(200, 3), 50, seeded(8)).flatten()
+    for at, fraction in ((0.5, 0.125), (1.0, 0.25), (3.0, 0.25), (3.5, 0.625), (4.0, 1.0)):
         # 10,000 draws: three standard deviations are under 0.015
-        assert (drawn <= at + 1e-4).float().mean().item() == pytest.approx(share, abs=0.015)
+        assert (drawn <= at + 1e-4).float().mean().item() == pytest.approx(fraction, abs=0.015)
 
 
 def test_coarse_samples_are_stratified_when_training() -> None:
     model = model_of()
-    drawn = model._spread(500, seeded(9))
+    drawn = model._coarse_distances(500, seeded(9))
     even = torch.linspace(2.0, 6.0, 8)
     middles = 0.5 * (even[1:] + even[:-1])
     low, high = torch.cat([even[:1], middles]), torch.cat([middles, even[-1:]])
     assert ((drawn >= low - 1e-6) & (drawn <= high + 1e-6)).all()
     torch.testing.assert_close(drawn.mean(0), 0.5 * (low + high), atol=0.03, rtol=0.0)
-    torch.testing.assert_close(model._spread(2, None), even.expand(2, -1))
-    half = model_of(perturb=0.5)._spread(500, seeded(9))
+    torch.testing.assert_close(model._coarse_distances(2, None), even.expand(2, -1))
+    half = model_of(perturb=0.5)._coarse_distances(500, seeded(9))
     assert ((half >= low - 1e-6) & (half <= 0.5 * (low + high) + 1e-6)).all()
 
 
 def test_noise_moves_densities_in_training_only() -> None:
     rays = some_rays(5)
-    quiet, noisy = model_of(), model_of()
-    noisy.settings = HierarchicalSettings(2.0, 6.0, 8, 6, noise_std=5.0)
+    quiet, noisy = model_of(), model_of(noise_std=5.0)
     assert torch.equal(quiet.render(rays).rgb, noisy.render(rays).rgb)
     assert not torch.allclose(quiet.render(rays, seeded(1)).rgb, noisy.render(rays, seeded(1)).rgb, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("samples", 2, "must be at least 3"),
+        ("importance", -1, "must not be negative"),
+        ("chunk", 0, "must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, value: Any, why: str) -> None:
+    with pytest.raises(NerfclError, match=f"^{name}={value}: {why}$"):
+        NerfSettings(**{name: value})
 
 
 @pytest.mark.parametrize("chunk", [1, 50, 10_000])

@@ -1,76 +1,90 @@
+"""Fields rendered through an occupancy grid: closed forms, properties, finite differences, and what is skipped."""
+
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nerfcl.models.fields.field import Field, FieldSettings
 from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings
-from nerfcl.models.rendering.model import Rendering, render_image
-from nerfcl.models.rendering.occupancy import OccupancyModel, OccupancySettings
-from nerfcl.scenes.cameras import Camera, Rays, camera_rays, look_at, pixel_rays
-from nerfcl.scenes.scene import Box, Views
+from nerfcl.models.rendering.model import Rendering
+from nerfcl.models.rendering.occupancy import WHITE, OccupancyModel, OccupancyModelSettings, OccupancySettings
+from nerfcl.scenes.cameras import Rays
+from nerfcl.scenes.scene import Box, Colour
 
 BOX = Box((-1.0, -1.0, -1.0), 2.0)
-WHITE = (1.0, 1.0, 1.0)
+
+Density = Callable[[Tensor], Tensor]
 
 
-def settled(**knobs: Any) -> OccupancySettings:
+def settled(**changes: Any) -> OccupancySettings:
     """Settings of a model that is not warming up: it samples at its fine steps and uses its occupancy grid at once."""
-    return OccupancySettings(warm_up=0, **knobs)
+    return OccupancySettings(warm_up=0, **changes)
 
 
-EVERYTHING_SEEN = settled(cells=8, steps=32, least_light=0.0)
+EVERYTHING_SEEN = settled(cells=8, steps=32, early_stop_eps=0.0)
 
 
-class Fog(nn.Module):
-    """A field whose density is a function of the place in the unit cube; its colour is one, or the ray's direction."""
+@dataclass(frozen=True)
+class FogSettings(FieldSettings):
+    """Density as a function of the place in the unit cube; the colour is one, or with None the ray's direction."""
 
-    def __init__(self, density: Callable[[Tensor], Tensor], colour: tuple[float, float, float] | None) -> None:
+    density: Density
+    colour: Colour | None
+
+    def build(self, generator: torch.Generator) -> Fog:
+        return Fog(self)
+
+
+class Fog(Field):
+    def __init__(self, settings: FogSettings) -> None:
         super().__init__()
-        self.density, self.one_colour = density, colour
-        self.levels = None
+        self.density, self.colour = settings.density, settings.colour
 
-    def geometry(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         return self.density(positions), positions
 
-    def colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
-        if self.one_colour is None:
+    def get_colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
+        if self.colour is None:
             return directions.abs().repeat_interleave(counts, 0)
-        return torch.tensor(self.one_colour).expand(len(features), 3)
+        return torch.tensor(self.colour).expand(len(features), 3)
 
 
 def fog_model(
-    density: float | Callable[[Tensor], Tensor],
-    colour: tuple[float, float, float] | None = (0.2, 0.4, 0.6),
+    density: float | Density,
+    colour: Colour | None = (0.2, 0.4, 0.6),
     settings: OccupancySettings = EVERYTHING_SEEN,
-    background: tuple[float, float, float] = WHITE,
+    background: Colour = WHITE,
     box: Box = BOX,
 ) -> OccupancyModel:
-    if callable(density):
-        field: Any = Fog(density, colour)
-    else:
-        field = Fog(lambda positions: torch.full_like(positions[:, 0], density), colour)
-    return OccupancyModel(field, box, background, settings)
+    function = density if callable(density) else lambda positions: torch.full_like(positions[:, 0], density)
+    return OccupancyModelSettings(FogSettings(function, colour), box, background, settings).build(0)
 
 
-def grid_model(seed: int = 0, settings: OccupancySettings = EVERYTHING_SEEN) -> OccupancyModel:
-    """A random field with much structure."""
-    shape = HashGridSettings(coarsest=2, finest=6, levels=2, table_size=128, width=8, geometry_features=4)
-    field = HashGridField(shape, torch.Generator().manual_seed(seed))
+def grid_model(seed: int = 0, settings: OccupancySettings = EVERYTHING_SEEN, walls: bool = False) -> OccupancyModel:
+    """A random field with much structure; with walls it goes from nearly nothing to opaque."""
+    field = HashGridSettings(
+        base_resolution=2, max_resolution=6, levels=2, table_size=128, width=8, geometry_features=4
+    )
+    model = OccupancyModelSettings(field, BOX, (0.9, 0.5, 0.1), settings).build(seed)
+    grid = cast("HashGridField", model.field)
     with torch.no_grad():
-        field.table.mul_(100.0)
-    return OccupancyModel(field, BOX, (0.9, 0.5, 0.1), settings)
+        grid.table.mul_(100.0)
+        grid.density_network[-1].mul_(20.0 if walls else 1.0)
+    return model
 
 
-def random_rays(count: int, per_pixel: int = 1, seed: int = 0, aim: float = 1.6) -> Rays:
-    """Rays from around the box; with a large `aim` some of them miss it."""
-    generator = torch.Generator().manual_seed(seed)
+def random_rays(count: int, per_pixel: int = 1) -> Rays:
+    """Rays from around the box, some of which miss it."""
+    generator = torch.Generator().manual_seed(0)
     origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 3
-    targets = (torch.rand(count, 3, generator=generator) - 0.5) * 2 * aim
+    targets = (torch.rand(count, 3, generator=generator) - 0.5) * 3.2
     return Rays(origins, torch.nn.functional.normalize(targets - origins, dim=-1), per_pixel)
 
 
@@ -78,14 +92,14 @@ def to_double(rays: Rays) -> Rays:
     return Rays(rays.origins.double(), rays.directions.double(), rays.per_pixel)
 
 
-def look(model: OccupancyModel, times: int, first: int = 0) -> None:
-    """So many training steps that the model looks at its field `times` times."""
-    every = model.settings.update_every
+def update(model: OccupancyModel, times: int, first: int = 0) -> None:
+    """Begin so many training steps that the model updates its occupancy grid `times` times."""
+    every = model.sampling.update_every
     for step in range(first * every, (first + times) * every):
         model.begin_step(torch.Generator().manual_seed(step))
 
 
-def same(a: Rendering, b: Rendering, atol: float = 1e-6) -> None:
+def assert_same(a: Rendering, b: Rendering, atol: float = 1e-6) -> None:
     for part in ("rgb", "depth", "opacity"):
         torch.testing.assert_close(getattr(a, part), getattr(b, part), atol=atol, rtol=1e-5)
 
@@ -96,7 +110,7 @@ ALONG_X = Rays(torch.tensor([[-2.0, 0.3, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]])
 @pytest.mark.parametrize("density", [0.1, 1.5, 40.0])
 def test_constant_fog_has_the_closed_form(density: float) -> None:
     # 2 units of fog, 1 unit away.
-    settings = settled(cells=4, steps=512, least_light=0.0)
+    settings = settled(cells=4, steps=512, early_stop_eps=0.0)
     rendering = fog_model(density, settings=settings, background=(1.0, 0.5, 0.0)).render(ALONG_X)
     opacity = 1.0 - math.exp(-2.0 * density)
     passed = 1.0 - opacity
@@ -132,10 +146,7 @@ def test_training_on_rays_that_all_miss_changes_nothing_and_does_not_fail() -> N
 
 
 def test_opacity_and_colour_stay_in_their_range() -> None:
-    model = grid_model()
-    with torch.no_grad():
-        model.field.density_network[-1].mul_(20.0)  # from nearly nothing to walls
-    rendering = model.render(random_rays(500), torch.Generator().manual_seed(1))
+    rendering = grid_model(walls=True).render(random_rays(500), torch.Generator().manual_seed(1))
     assert rendering.opacity.min() >= 0.0
     assert rendering.opacity.max() <= 1.0 + 1e-5
     assert rendering.opacity.max() > 0.9
@@ -171,7 +182,7 @@ def test_several_rays_a_pixel_are_the_mean_of_single_rays(per_pixel: int) -> Non
     several = model.render(random_rays(per_pixel * 10, per_pixel))
     assert several.rgb.shape == (10, 3)
     for part in ("rgb", "depth", "opacity"):
-        expected = torch.stack([chunk.mean(0) for chunk in getattr(single, part).split(per_pixel)])
+        expected = torch.stack([rays.mean(0) for rays in getattr(single, part).split(per_pixel)])
         torch.testing.assert_close(getattr(several, part), expected, atol=1e-6, rtol=1e-5)
 
 
@@ -183,45 +194,6 @@ def test_samples_are_shifted_at_random_within_a_step_and_by_half_of_one_by_defau
     depths = model.render(many, torch.Generator().manual_seed(6)).depth
     torch.testing.assert_close(depths, 1.0 + drawn * step, atol=1e-4, rtol=0.0)
     assert model.render(ALONG_X).depth.item() == pytest.approx(1.0 + 0.5 * step, abs=1e-4)
-
-
-# --- whole images ---
-
-CAMERA = Camera(
-    look_at(torch.tensor([2.0, -2.0, 1.5]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),
-    torch.tensor([6.0, 6.0, 3.5, 2.5]), width=7, height=5,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("per_pixel", [1, 4])
-@pytest.mark.parametrize("chunk", [1, 6, 13, 16_384])
-def test_image_is_the_same_in_one_call_and_in_chunks(per_pixel: int, chunk: int) -> None:
-    model = grid_model()
-    with torch.no_grad():
-        whole = model.render(camera_rays(CAMERA, per_pixel=per_pixel))
-    image = render_image(model, CAMERA, rays_per_pixel=per_pixel, chunk=chunk)
-    assert image.rgb.shape == (5, 7, 3)
-    assert image.depth.shape == image.opacity.shape == (5, 7)
-    torch.testing.assert_close(image.rgb.view(-1, 3), whole.rgb, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(image.depth.view(-1), whole.depth, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(image.opacity.view(-1), whole.opacity, atol=1e-6, rtol=1e-5)
-    assert image.samples == whole.samples
-    assert not image.rgb.requires_grad
-    assert image.rgb.std() > 0.01
-
-
-def test_image_with_rays_through_pixel_corners_is_another_one() -> None:
-    model = grid_model()
-    nothing = torch.zeros(1, 5, 7, 3, dtype=torch.uint8)
-    views = Views(nothing, CAMERA.world_from_camera[None], CAMERA.intrinsics[None], ("a",))
-    corners = render_image(model, views.with_pixel_center(0.0).camera(0))
-    rows, columns = torch.arange(5).repeat_interleave(7), torch.arange(7).repeat(5)
-    with torch.no_grad():
-        expected = model.render(
-            pixel_rays(views.poses.expand(35, 4, 4), views.intrinsics.expand(35, 4), columns, rows, torch.zeros(1, 2))
-        )
-    torch.testing.assert_close(corners.rgb.view(-1, 3), expected.rgb, atol=1e-6, rtol=1e-5)
-    assert (corners.rgb - render_image(model, CAMERA).rgb).abs().max() > 1e-3
 
 
 # --- gradients ---
@@ -275,20 +247,14 @@ def test_compiled_rendering_is_the_plain_one_in_values_and_gradients() -> None:
 
 
 def test_early_termination_changes_little() -> None:
-    def dense(settings: OccupancySettings) -> OccupancyModel:
-        model = grid_model(settings=settings)
-        with torch.no_grad():
-            model.field.density_network[-1].mul_(20.0)
-        return model
-
     rays = random_rays(300)
-    full = dense(EVERYTHING_SEEN).render(rays)
+    full = grid_model(walls=True).render(rays)
     assert (full.opacity > 0.99).sum() > 30
-    short = dense(settled(cells=8, steps=32, least_light=0.05)).render(rays)
+    short = grid_model(settings=settled(cells=8, steps=32, early_stop_eps=0.05), walls=True).render(rays)
     change = (full.rgb - short.rgb).abs().max()
     assert 1e-4 < change <= 0.05  # it does something, and no more than the light that it leaves out
     assert (full.opacity - short.opacity).min() >= -1e-6
-    default = dense(settled(cells=8, steps=32)).render(rays)
+    default = grid_model(settings=settled(cells=8, steps=32), walls=True).render(rays)
     assert (full.rgb - default.rgb).abs().max() <= 1e-3
 
 
@@ -301,31 +267,31 @@ def in_other_slab(positions: Tensor) -> Tensor:
     return torch.where(positions[:, 0] >= 0.75, 30.0, 0.0)
 
 
-def test_empty_cells_are_skipped_after_a_few_looks() -> None:
+def test_empty_cells_are_skipped_after_a_few_updates() -> None:
     rays = Rays(torch.tensor([[-2.0, 0.3, 0.1], [0.6, -2.0, 0.1]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     model = fog_model(in_slab)
     before = model.render(rays)
     assert before.samples == 64  # nothing is known yet: everything is sampled
-    look(model, 3)
+    update(model, 3)
     after = model.render(rays)
     assert after.samples == 8  # a quarter of the first ray, nothing of the second
-    same(before, after)
+    assert_same(before, after)
     assert after.opacity.tolist() == pytest.approx([1.0 - math.exp(-15.0), 0.0], abs=1e-5)
 
 
-def test_looks_are_due_now_and_then_only() -> None:
+def test_the_grid_is_updated_now_and_then_only() -> None:
     model = fog_model(in_slab, settings=settled(cells=8, steps=32, update_every=5))
     changes = []
     for step in range(12):
-        before = model.thickness.clone()
+        before = model.occupancy.clone()
         model.begin_step(torch.Generator().manual_seed(step))
-        changes.append(not torch.equal(model.thickness, before))
-        model.thickness[5] += 1.0  # it decays at the next look, so that every look changes something
+        changes.append(not torch.equal(model.occupancy, before))
+        model.occupancy[5] += 1.0  # it decays at the next update, so that every update changes something
     assert changes == [step % 5 == 0 for step in range(12)]
 
 
 def test_warm_up_samples_everything_in_coarse_steps() -> None:
-    settings = OccupancySettings(cells=8, steps=32, least_light=0.0, warm_up=6, coarse=4, update_every=2)
+    settings = OccupancySettings(cells=8, steps=32, early_stop_eps=0.0, warm_up=6, coarse=4, update_every=2)
     model = fog_model(lambda positions: 3.0 * (positions[:, 0] < 0.25), settings=settings)
     opacity = pytest.approx(1.0 - math.exp(-3.0 * 0.5), abs=1e-5)
     samples = []
@@ -337,32 +303,31 @@ def test_warm_up_samples_everything_in_coarse_steps() -> None:
     assert samples[:5] == [8] * 5
     assert samples[-2:] == [8] * 2  # a quarter of 32 fine steps: the rest is known to be empty
     fine_step = 2.0 / 32
-    torch.testing.assert_close(model.thickness[:2], torch.full((2, 8, 8), 3.0 * fine_step))
-    assert (model.thickness[2:] == 0.0).all()
+    torch.testing.assert_close(model.occupancy[:2], torch.full((2, 8, 8), 3.0 * fine_step))
+    assert (model.occupancy[2:] == 0.0).all()
 
 
-def test_later_looks_find_what_appears_and_forget_what_disappears() -> None:
-    settings = settled(cells=8, steps=32, full_updates=2, decay=0.7, least_light=0.0)
+def test_later_updates_find_what_appears_and_forget_what_disappears() -> None:
+    settings = settled(cells=8, steps=32, full_updates=2, decay=0.7, early_stop_eps=0.0)
     model = fog_model(in_slab, settings=settings)
-    look(model, 4)
-    field: Any = model.field
-    field.density = in_other_slab
-    look(model, 8, first=4)  # every cell is looked at once in eight turns
+    update(model, 4)
+    cast("Fog", model.field).density = in_other_slab
+    update(model, 8, first=4)  # every cell is evaluated once in eight updates
     seen = model.render(ALONG_X)
     assert seen.opacity.item() == pytest.approx(1.0 - math.exp(-15.0), abs=1e-5)
     assert seen.depth.item() > 2.4
-    look(model, 100, first=12)
+    update(model, 100, first=12)
     assert model.render(ALONG_X).samples == 8
 
 
-def test_looking_leaves_the_field_and_its_gradients_alone() -> None:
+def test_updates_leave_the_field_and_its_gradients_alone() -> None:
     model = grid_model()
     before = [parameter.clone() for parameter in model.parameters()]
-    look(model, 3)
+    update(model, 3)
     for parameter, old in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, old)
         assert parameter.grad is None
-    assert not model.thickness.requires_grad
+    assert not model.occupancy.requires_grad
 
 
 @pytest.mark.parametrize("density", [0.013, 0.1, 0.3, 0.7, 1.0, 1.1, 7.0])
@@ -372,18 +337,10 @@ def test_thin_fog_everywhere_is_still_seen(density: float) -> None:
     box = Box((-0.65, -0.65, -0.65), 1.3)
     model = fog_model(density, settings=settings, box=box)
     before = model.render(ALONG_X)
-    look(model, 2)
+    update(model, 2)
     after = model.render(ALONG_X)
     assert after.samples == before.samples == 128
-    same(before, after)
-
-
-def test_full_occupancy_grid_equals_no_grid() -> None:
-    rays = random_rays(100)
-    none, full = grid_model(), grid_model()
-    full.thickness.fill_(0.5)
-    full.occupied = 0.02
-    same(none.render(rays), full.render(rays), atol=0.0)
+    assert_same(before, after)
 
 
 # --- snapshots, state ---
@@ -391,31 +348,31 @@ def test_full_occupancy_grid_equals_no_grid() -> None:
 
 def test_snapshot_is_independent_of_later_training() -> None:
     model, rays = grid_model(), random_rays(50)
-    look(model, 2)
+    update(model, 2)
     before = model.render(rays)
     frozen = model.snapshot()
-    same(frozen.render(rays), before, atol=0.0)
+    assert_same(frozen.render(rays), before, atol=0.0)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert not frozen.render(rays).rgb.requires_grad
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3)
-    look(model, 2, first=2)
-    model.thickness.mul_(3.0)
-    same(frozen.render(rays), before, atol=0.0)
+    update(model, 2, first=2)
+    model.occupancy.mul_(3.0)
+    assert_same(frozen.render(rays), before, atol=0.0)
     assert (model.render(rays).rgb - before.rgb).abs().max() > 1e-2
 
 
 def test_state_makes_another_model_render_the_same() -> None:
     model, other = grid_model(0), grid_model(1)
-    look(model, 3)
+    update(model, 3)
     rays = random_rays(50)
     assert (model.render(rays).rgb - other.render(rays).rgb).abs().max() > 1e-2
     other.load_state_dict(model.state_dict())
     a, b = model.render(rays), other.render(rays)
-    same(a, b, atol=0.0)
+    assert_same(a, b, atol=0.0)
     assert a.samples == b.samples
-    look(model, 2, first=3)
-    look(other, 2, first=3)
-    assert torch.equal(model.thickness, other.thickness)
+    update(model, 2, first=3)
+    update(other, 2, first=3)
+    assert torch.equal(model.occupancy, other.occupancy)

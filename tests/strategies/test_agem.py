@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,33 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nerfcl.errors import NerfclError
+from nerfcl.memory.rays import RayMemorySettings
 from nerfcl.models.rendering.model import Model, Rendering
-from nerfcl.models.settings import GridModel
-from nerfcl.scenes import load_scene
+from nerfcl.scenes.scene import Scene
 from nerfcl.strategies.agem import AGem, AGemState, project
 from nerfcl.strategies.finetune import FineTune
+from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.tasks import Stream, make_stream
-from nerfcl.training.learner import TrainingSettings, new_learner
+from nerfcl.streams.stream import Experience, Stream
+from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import learn
-from nerfcl.training.optimisation import OptimisationSettings
+from nerfcl.training.settings import OptimiserSettings, TrainingSettings
+from support.learning import same, small_model, weights_of
 
-SHORT = TrainingSettings(steps=10, rays=128, optimisation=OptimisationSettings(warm_up=2), evaluate_every=99,
-                         frame_every=99)  # fmt: skip
+SHORT = TrainingSettings(steps=10, rays=128, optimiser=OptimiserSettings(warm_up=2), evaluation=None)
 
 Gradients = list[Tensor | None]
-
-
-@pytest.fixture
-def stream(shared_scene: Path) -> Stream:
-    return make_stream(load_scene(shared_scene), ["right", "left"])
-
-
-@pytest.fixture
-def build(shared_scene: Path) -> Callable[[], Model]:
-    settings = GridModel.for_scene(load_scene(shared_scene), finest=16)
-    return lambda: settings.build(3)
 
 
 # --- the projection ---
@@ -72,7 +59,7 @@ def test_the_projection_is_the_closed_form(seed: int) -> None:
     np.testing.assert_array_equal(flat(past, shapes), flat(kept, shapes))
 
 
-def test_by_hand() -> None:
+def test_the_projection_by_hand() -> None:
     # g = (1, -3), r = (0, 2): g . r = -6, r . r = 4, so g + 1.5 r = (1, 0).
     present: Gradients = [torch.tensor([1.0]), torch.tensor([-3.0])]
     assert project(present, [torch.tensor([0.0]), torch.tensor([2.0])])
@@ -105,52 +92,66 @@ def test_gradients_that_do_not_disagree_stay_as_they_are(past: Gradients) -> Non
 # --- on a field ---
 
 
+def learned(strategy: Strategy, scene: Scene, experiences: tuple[Experience, ...], until: int | None = None) -> Learner:
+    learner = new_learner(strategy, small_model(scene), 3)
+    learn(Stream(experiences), learner, SHORT, until=until)
+    return learner
+
+
+def negative(experience: Experience) -> Experience:
+    """The same views with other colours: what they say contradicts the experience."""
+    train = replace(experience.train, images=255 - experience.train.images)
+    return replace(experience, name="negative", train=train)
+
+
 def gradient_of(model: Model) -> Tensor:
     parameters = list(model.parameters())
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]).double()
 
 
-@dataclass(frozen=True)
-class Spying(AGem):
-    """Notes the gradients of the present before and after, and that of the past."""
+class Notes(AGemState):
+    """Gradients of the present before and after each step with a past, that of the past, and what was replayed."""
 
-    def after_backward(self, state: Any, model: Model) -> None:
+    gradients: list[tuple[Tensor, Tensor, Tensor, int]]
+    batches: list[Pixels]
+    past: Tensor
+
+
+@dataclass(frozen=True)
+class Noting(AGem):
+    """A-GEM that notes what it does."""
+
+    def new_state(self, generator: torch.Generator) -> AGemState:
+        made = super().new_state(generator)
+        state = Notes(made.memory, made.generator)
+        state.gradients, state.batches = [], []
+        return state
+
+    def loss(self, state: AGemState, rendering: Rendering, batch: Pixels, model: Model) -> dict[str, Tensor]:
+        parts = super().loss(state, rendering, batch, model)
+        assert isinstance(state, Notes)
+        if batch.new == 0:
+            state.batches.append(batch)
+            parameters = list(model.parameters())
+            found = torch.autograd.grad(parts["new"], parameters, retain_graph=True, allow_unused=True)
+            filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+            state.past = torch.cat([g.flatten() for g in filled]).double()
+        return parts
+
+    def after_backward(self, state: AGemState, model: Model) -> None:
+        assert isinstance(state, Notes)
         before = gradient_of(model)
         had_a_past = len(state.memory) > 0
         super().after_backward(state, model)
         if had_a_past:
-            state.notes.append((before, state.past, gradient_of(model), state.projected))
-
-    def new_state(self, generator: torch.Generator) -> AGemState:
-        state: Any = super().new_state(generator)
-        state.notes = []
-        return state
-
-    def loss(self, state: Any, rendering: Rendering, batch: Pixels) -> dict[str, Tensor]:
-        parts = super().loss(state, rendering, batch)
-        if batch.new == 0:
-            state.batches = [*getattr(state, "batches", []), batch]
-            model_parameters = state.parameters
-            gradients = torch.autograd.grad(parts["new"], model_parameters, retain_graph=True, allow_unused=True)
-            state.past = torch.cat(
-                [(torch.zeros_like(p) if g is None else g).flatten()
-                 for p, g in zip(model_parameters, gradients, strict=True)]
-            ).double()  # fmt: skip
-        return parts
-
-    def begin(self, state: Any, experience: Any, model: Model) -> None:
-        super().begin(state, experience, model)
-        state.parameters = list(model.parameters())
+            state.gradients.append((before, state.past, gradient_of(model), state.projected))
 
 
-def test_no_step_raises_the_loss_on_the_past_to_first_order(stream: Stream, build: Callable[[], Model]) -> None:
-    # The left side, then the same cameras with other colours: what is new contradicts what is kept.
-    contradiction = [stream[1], _negative(stream[1])]
-    learner = new_learner(Spying(memory_rays=300), build, 3)
-    learn(tuple(contradiction), learner, SHORT)
-    notes, projected = learner.state.notes, 0
-    assert len(notes) == 10, "the first experience has no past"
-    for before, past, after, count in notes:
+def test_no_step_raises_the_loss_on_the_past_to_first_order(scene: Scene, stream: Stream) -> None:
+    learner = learned(Noting(RayMemorySettings(rays=300)), scene, (stream[1], negative(stream[1])))
+    projected = 0
+    assert len(learner.state.gradients) == 10, "the first experience has no past"
+    for before, past, after, count in learner.state.gradients:
         disagreed = float(before @ past) < 0.0
         projected += disagreed
         assert count == projected
@@ -164,81 +165,51 @@ def test_no_step_raises_the_loss_on_the_past_to_first_order(stream: Stream, buil
         else:
             assert torch.equal(after, before)
     assert projected > 0
-    assert learner.strategy.figures(learner.state)["projected_share"] == projected / 10
+    assert learner.strategy.metrics(learner.state)["projected_fraction"] == projected / 10
     for batch in learner.state.batches:
         assert (len(batch), batch.new) == (128, 0)
         assert (batch.poses[:, 0, 3] <= 0.0).all()
 
 
-def _negative(experience: Any) -> Any:
-    from dataclasses import replace
-
-    train = replace(experience.train, images=255 - experience.train.images)
-    return replace(experience, name="negative", train=train)
-
-
-def test_without_a_past_it_is_fine_tuning(stream: Stream, build: Callable[[], Model]) -> None:
+def test_without_a_past_it_is_fine_tuning(scene: Scene, stream: Stream) -> None:
     ends = []
     for strategy in (AGem(), FineTune()):
-        learner = new_learner(strategy, build, 3)
-        learn(stream, learner, SHORT, until=1)
-        ends.append([parameter.detach().clone() for parameter in learner.model.parameters()])
-        assert "projected_share" not in strategy.figures(learner.state)
-    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+        learner = learned(strategy, scene, stream.experiences, until=1)
+        ends.append(weights_of(learner))
+        assert "projected_fraction" not in strategy.metrics(learner.state)
+    assert same(ends[0], ends[1])
 
 
-def test_a_repeated_past_seldom_needs_a_projection(stream: Stream, build: Callable[[], Model]) -> None:
-    learner = new_learner(AGem(memory_rays=None), build, 3)
-    learn((stream[0], stream[0]), learner, SHORT)
-    same = learner.state.projected
-    learner = new_learner(AGem(memory_rays=None), build, 3)
-    learn((stream[0], _negative(stream[0])), learner, SHORT)
-    assert learner.state.constrained == 10
-    assert same <= 3 < learner.state.projected
+def test_a_repeated_past_seldom_needs_a_projection(scene: Scene, stream: Stream) -> None:
+    everything = AGem(RayMemorySettings(rays=None))
+    repeated = learned(everything, scene, (stream[0], stream[0])).state
+    contradicted = learned(everything, scene, (stream[0], negative(stream[0]))).state
+    assert repeated.constrained == contradicted.constrained == 10
+    assert repeated.projected <= 3 < contradicted.projected
 
 
-def test_its_state_goes_on_exactly(stream: Stream, build: Callable[[], Model]) -> None:
-    strategy, pasts = AGem(memory_rays=200), []
-    learner = new_learner(strategy, build, 3)
-    learn((stream[0], _negative(stream[0])), learner, SHORT)
-    saved = copy.deepcopy(learner.state.state_dict())
-    other = strategy.new_state(torch.Generator().manual_seed(77))
-    other.load_state_dict(saved)
-    assert strategy.figures(other) == strategy.figures(learner.state)
-    assert strategy.figures(other)["projected_share"] > 0.0
-    for state in (learner.state, other):
+def test_its_state_goes_on_exactly(scene: Scene, stream: Stream) -> None:
+    strategy = AGem(RayMemorySettings(rays=200))
+    learner = learned(strategy, scene, (stream[0], negative(stream[0])))
+    twin = strategy.new_state(torch.Generator().manual_seed(77))
+    twin.load_state_dict(copy.deepcopy(learner.state.state_dict()))
+    assert strategy.metrics(twin) == strategy.metrics(learner.state)
+    assert strategy.metrics(twin)["projected_fraction"] > 0.0
+    ends: list[Any] = []
+    for state in (learner.state, twin):
         state.batch = 50
         model = copy.deepcopy(learner.model)
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
         strategy.after_backward(state, model)
-        pasts.append((gradient_of(model), state.memory.draw(20).colours, state.constrained, state.nbytes))
-    assert torch.equal(pasts[0][0], pasts[1][0])
-    assert torch.equal(pasts[0][1], pasts[1][1])
-    assert pasts[0][2:] == pasts[1][2:]
+        ends.append((gradient_of(model), state.memory.draw(20).colours, state.constrained, state.nbytes))
+    assert same(ends[0], ends[1])
 
 
 @pytest.mark.parametrize("fill", ["highest", "lowest"])
-def test_memories_that_are_filled_while_learning_hold_something_here_too(
-    fill: str, stream: Stream, build: Callable[[], Model]
+def test_memories_that_are_filled_during_training_hold_something_here_too(
+    fill: str, scene: Scene, stream: Stream
 ) -> None:
-    strategy = AGem(memory_rays=100, memory_fill=fill)
-    learner = new_learner(strategy, build, 3)
-    learn(stream, learner, SHORT)
-    assert len(learner.state.memory) == 100
-    assert learner.state.constrained == 10, "nothing is past while the first experience is learned"
-
-
-@pytest.mark.parametrize(
-    ("knobs", "option"),
-    [
-        ({"memory_rays": 0}, "--memory-rays 0"),
-        ({"memory_fill": "best"}, "--memory-fill best"),
-        ({"memory_draw": "best"}, "--memory-draw best"),
-        ({"exploration": 0.5}, "--memory-draw weighted"),
-        ({"rays_per_pixel": 3}, "--rays-per-pixel 3"),
-    ],
-)
-def test_knobs_that_cannot_work_are_refused_by_name(knobs: dict[str, Any], option: str) -> None:
-    with pytest.raises(NerfclError, match=option):
-        AGem(**knobs)
+    state = learned(AGem(RayMemorySettings(rays=100, fill=fill)), scene, stream.experiences).state
+    assert len(state.memory) == 100
+    assert state.constrained == 10, "nothing is past while the first experience is learned"

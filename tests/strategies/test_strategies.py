@@ -1,401 +1,226 @@
-"""Every strategy keeps the one contract; a newcomer in the registry is tested without a line here."""
+"""Every strategy keeps the one contract; a further one in the registry is tested without a line here."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any, cast
+import io
+import json
+import subprocess
+import sys
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from nerfcl.cli.options import Run
 from nerfcl.errors import NerfclError
-from nerfcl.experiments.runs import make_strategy
 from nerfcl.models.rendering.model import Model, Rendering
-from nerfcl.models.settings import GridModel
 from nerfcl.randomness import seeded
-from nerfcl.scenes import load_scene
-from nerfcl.scenes.cameras import Rays, camera_rays, pixel_offsets, pixel_rays
-from nerfcl.scenes.scene import Views
-from nerfcl.strategies import STRATEGIES, strategy_class
+from nerfcl.scenes.cameras import pixel_offsets, pixel_rays
+from nerfcl.scenes.scene import Scene
+from nerfcl.serialisation import from_plain, to_plain
+from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.finetune import FineTune
-from nerfcl.strategies.joint import Joint
-from nerfcl.strategies.replay import Replay
-from nerfcl.strategies.soft_targets import SoftTargetRegularization
-from nerfcl.strategies.strategy import Strategy, colour_losses, squared_errors
-from nerfcl.streams.pixels import Pixels, pixels_at
-from nerfcl.streams.tasks import Experience, Remembered, Stream, make_stream
+from nerfcl.strategies.strategy import Role, Strategy
+from nerfcl.streams.pixels import Pixels
+from nerfcl.streams.stream import Stream
+from nerfcl.training.callbacks import Callback, StepReport
+from nerfcl.training.learner import Learner, new_learner
+from nerfcl.training.loop import learn
+from nerfcl.training.settings import TrainingSettings
+from strategies.parts import some_pixels, strategy_of
+from support.learning import same, small_model, weights_of
 
-ROWS = [
+CONFIGURATIONS = [
     *STRATEGIES,
     "replay:memory-fill=uniform,soft-replay",
+    "replay:memory-fill=highest,update-losses",
     "replay:memory-fill=topk,memory-draw=topk,update-losses",
     "replay:memory-draw=weighted,exploration=0.25,centre-weight=0.5,soft-targets",
     "replay:memory-rays=100,memory-fill=topk,memory-draw=weighted,exploration=0.5,centre-weight=0.25,soft-replay,"
     "update-losses,soft-targets,rays-per-pixel=4",
     "replay-all:memory-draw=weighted,update-losses,soft-replay",
+    "replay-images:memory-bytes=none",
+    "replay+:memory-bytes=3000,snapshot-every=2",
+    "generative:snapshot-bits=5,snapshot-every=2",
     "soft-targets:rays-per-pixel=4",
+    "ewc:ewc-lambda=20,importance-decay=0.5",
+    "agem:memory-draw=weighted,rays-per-pixel=4",
 ]
 
 
-@pytest.fixture
-def stream(tiny_scene_folder: Path) -> Stream:
-    return make_stream(load_scene(tiny_scene_folder), ["right", "left"])
-
-
-class Painter:
-    """Sees the colour scale * (1 + direction) / 2 along every ray, and counts the rays it was asked for."""
-
-    def __init__(self, scale: float) -> None:
-        self.scale, self.asked = scale, 0
-
-    def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        self.asked += len(rays)
-        rgb = self.colours(rays)
-        return Rendering(rgb, rgb[:, 0], rgb[:, 0], len(rays))
-
-    def colours(self, rays: Rays) -> Tensor:
-        return (self.scale * 0.5 * (1.0 + rays.directions)).view(-1, rays.per_pixel, 3).mean(1)
-
-    def of(self, views: Views, per_pixel: int = 1) -> Tensor:
-        """(M, 3) uint8: what it makes of all pixels of some views, as a picture would store it."""
-        colours = [self.colours(camera_rays(views.camera(v), per_pixel=per_pixel)) for v in range(len(views))]
-        return (torch.cat(colours).clamp(0.0, 1.0) * 255.0).round().byte()
-
-
-def painter(scale: float = 1.0) -> tuple[Painter, Model]:
-    made = Painter(scale)
-    return made, cast(Model, made)
-
-
-def some(views: Views, count: int, seed: int = 0) -> Pixels:
-    total = len(views) * views.height * views.width
-    return pixels_at(views, torch.randint(total, (count,), generator=seeded(seed, "new")))
-
-
-@pytest.mark.parametrize("row", ROWS)
-def test_contract(row: str, tiny_scene_folder: Path) -> None:
-    scene = load_scene(tiny_scene_folder)
-    stream = make_stream(scene, ["right", "left"])
-    model = GridModel.for_scene(scene, finest=16).build(0)
-    strategy = make_strategy(row, Run())
-    assert dataclasses.is_dataclass(strategy)
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_a_strategy_is_a_frozen_value_that_plain_values_describe(text: str) -> None:
+    strategy, name = strategy_of(text), text.partition(":")[0]
+    assert type(strategy) is STRATEGIES[name]
+    assert strategy.role in get_args(Role)
     with pytest.raises(dataclasses.FrozenInstanceError):
         strategy.anything = 1  # pyright: ignore[reportAttributeAccessIssue]
-    assert strategy == make_strategy(row, Run()), "knobs decide equality: state is apart"
+    assert strategy == strategy_of(text), "hyperparameters decide equality: state is apart"
+    assert hash(strategy) == hash(strategy_of(text))
+    assert (strategy == STRATEGIES[name]()) is (text == name)
 
+    plain = to_plain(strategy)
+    assert plain["kind"] == name
+    again = from_plain(Strategy, json.loads(json.dumps(plain)))
+    assert type(again) is type(strategy)
+    assert again == strategy
+    assert from_plain(Strategy, {"kind": name}) == STRATEGIES[name](), "what is missing has its default"
+    with pytest.raises(NerfclError, match="hue"):
+        from_plain(Strategy, {**plain, "hue": 1})
+
+
+def rendered(strategy: Strategy, state: Any, batch: Pixels, model: Model) -> dict[str, Tensor]:
+    """The parts of the loss, after checking that they are scalars which can be minimised."""
+    rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, pixel_offsets(1))
+    losses = strategy.loss(state, model.render(rays), batch, model)
+    assert losses
+    assert all(isinstance(name, str) and part.ndim == 0 and torch.isfinite(part) for name, part in losses.items())
+    return losses
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_the_contract_of_a_strategy(text: str, scene: Scene, stream: Stream) -> None:
+    model, strategy = small_model(scene)(), strategy_of(text)
     state = strategy.new_state(seeded(0, "strategy"))
     strategy.begin(state, stream[0], model)
-    new = some(stream[0].train, 32)
+    new = some_pixels(stream[0].train, 32)
     assert strategy.batch(state, new) is new, "without a past every strategy trains as fine-tuning does"
+    assert same(rendered(strategy, state, new, model), rendered(FineTune(), None, new, model))
+    if state is not None:
+        assert isinstance(state.nbytes, int)
+        twin = strategy.new_state(seeded(5, "other"))
+        twin.load_state_dict(state.state_dict())
+        assert same(twin.state_dict(), state.state_dict())
     strategy.end(state, stream[0], model)
 
     strategy.begin(state, stream[1], model)
-    new = some(stream[1].train, 32, 1)
+    new = some_pixels(stream[1].train, 32, 1)
     batch = strategy.batch(state, new)
     assert len(batch) >= len(new)
     assert batch.colours.shape == (len(batch), 3)
     assert batch.indices.shape == (len(batch),)
     assert batch.soft is None or batch.soft.shape == (batch.new, 3)
     assert ((batch.colours >= 0.0) & (batch.colours <= 1.0)).all()
-    rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, pixel_offsets(1))
-    losses = strategy.loss(state, model.render(rays), batch)
-    assert "new" in losses
-    assert losses.keys() <= {"new", "replay", "soft"}
-    assert all(part.ndim == 0 and torch.isfinite(part) for part in losses.values())
-    torch.stack(list(losses.values())).sum().backward()
+    torch.stack(list(rendered(strategy, state, batch, model).values())).sum().backward()
     strategy.after_backward(state, model)
     assert all(parameter.grad is None or torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+    assert all(isinstance(value, float) for value in strategy.metrics(state).values())
 
-    if state is not None:
-        assert state.nbytes > 0
-        twin = strategy.new_state(seeded(5, "other"))
-        twin.load_state_dict(state.state_dict())
-        strategy.resume(twin, model)
-        assert twin.nbytes == state.nbytes
-        for _ in range(3):
-            again, same = strategy.batch(state, new), strategy.batch(twin, new)
-            for part in ("colours", "poses", "indices", "soft"):
-                mine, theirs = getattr(again, part), getattr(same, part)
-                if mine is None or theirs is None:
-                    assert mine is theirs
-                else:
-                    assert torch.equal(mine, theirs), "a saved state goes on exactly"
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_a_strategy_in_the_registry_is_made_without_arguments(name: str) -> None:
-    assert isinstance(strategy_class(name)(), Strategy)
-
-
-# --- losses ---
+    if state is None:
+        assert strategy.role == "lower bound", "all others keep something"
+        return
+    assert state.nbytes > 0
+    file = io.BytesIO()
+    torch.save(state.state_dict(), file)
+    file.seek(0)
+    twin = strategy.new_state(seeded(5, "other"))
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    strategy.resume(twin, model)
+    assert twin.nbytes == state.nbytes
+    for _ in range(3):
+        batches = [strategy.batch(each, new) for each in (state, twin)]
+        assert same(vars(batches[0]), vars(batches[1])), "a saved state goes on exactly"
+        losses = [rendered(strategy, each, batch, model) for each, batch in zip((state, twin), batches, strict=True)]
+        assert same(losses[0], losses[1])
+        assert strategy.metrics(state) == strategy.metrics(twin)
 
 
-def test_losses_of_new_and_old_pixels_by_hand(stream: Stream) -> None:
-    pixels = pixels_at(stream[0].train, torch.arange(6))
-    wrong = pixels.colours.clone()
-    wrong[:4] += 0.1
-    wrong[4:] += 0.2
-    mixed = dataclasses.replace(pixels, new=4)
-    parts = colour_losses(wrong, mixed)
-    assert {name: part.item() for name, part in parts.items()} == pytest.approx({"new": 0.01, "replay": 0.02}, rel=1e-4)
-    for new in (6, 0):  # the present only; the past only counts as new
-        alone = colour_losses(wrong, dataclasses.replace(pixels, new=new))
-        assert alone.keys() == {"new"}
-        assert alone["new"].item() == pytest.approx((4 * 0.01 + 2 * 0.04) / 6, rel=1e-4)
+def test_one_strategy_bounds_the_others_from_below_and_one_from_above() -> None:
+    made = {name: STRATEGIES[name]() for name in STRATEGIES}
+    assert [name for name, strategy in made.items() if strategy.role == "lower bound"] == ["finetune"]
+    assert [name for name, strategy in made.items() if strategy.role == "upper bound"] == ["joint"]
+    assert [name for name, strategy in made.items() if strategy.needs_boundaries] == ["soft-targets"]
+    assert [name for name, strategy in made.items() if strategy.from_scratch] == ["joint"]
 
 
-def test_every_pixel_weighs_the_same_however_many_are_old(stream: Stream) -> None:
-    new, old = some(stream[0].train, 4), some(stream[1].train, 12, 1)
-    rgb = torch.rand(16, 3, generator=seeded(0, "rgb"))
-    parts = colour_losses(rgb, new.with_past(old))
-    errors = (rgb - torch.cat([new.colours, old.colours])).square().mean(-1)
-    torch.testing.assert_close(parts["new"] + parts["replay"], 4.0 * errors.mean())  # four times: old ones, too
+# --- loss parts ---
 
 
-@pytest.mark.parametrize(("row", "share"), [("replay", 0.875), ("replay-images", 0.75)])
-def test_the_past_may_have_more_than_half_of_a_step(row: str, share: float, stream: Stream) -> None:
-    strategy = make_strategy(f"{row}:past-share={share}", Run())
-    model = GridModel.for_scene(load_scene("builtin", (16, 16)), finest=16).build(0)
-    state = strategy.new_state(seeded(0, "strategy"))
-    new = some(stream[0].train, 64)
-    assert strategy.batch(state, new) is new
-    strategy.end(state, stream[0], model)
-    batch = strategy.batch(state, some(stream[1].train, 64, 1))
-    assert (batch.new, len(batch)) == (round(128 * (1.0 - share)), 128)
-    for wrong in (0.4, 1.0):
-        with pytest.raises(NerfclError, match="--past-share"):
-            make_strategy(f"{row}:past-share={wrong}", Run())
+@dataclasses.dataclass(frozen=True)
+class Decaying(Strategy):
+    """Fine-tuning whose parameters are pulled to zero by a part of the loss."""
+
+    parts: bool = True
+
+    def loss(self, state: Any, rendering: Rendering, batch: Pixels, model: Model) -> dict[str, Tensor]:
+        (new,) = super().loss(state, rendering, batch, model).values()
+        decay = 0.1 * torch.stack([parameter.square().sum() for parameter in model.parameters()]).sum()
+        return {"colours": new, "decay of weights": decay} if self.parts else {"all": torch.stack([new, decay]).sum()}
 
 
-def test_three_parts_of_the_loss_by_hand(stream: Stream) -> None:
-    pixels = pixels_at(stream[0].train, torch.arange(5))
-    batch = dataclasses.replace(
-        pixels,
-        colours=torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0], [0.2, 0.4, 0.6]]),
-        new=3,
-        soft=torch.tensor([[0.1, 0.1, 0.1], [0.5, 0.5, 0.5], [0.7, 1.0, 0.7]]),
-    )
-    rgb = torch.tensor([[0.1, 0.2, 0.2], [0.5, 0.5, 0.5], [1.0, 1.0, 0.7], [0.5, 0.5, 0.5], [0.2, 0.4, 0.0]])
-    expected = {
-        "new": (0.01 + 0.04 + 0.04 + 0.09) / 9,
-        "replay": (0.25 * 3 + 0.36) / 9,  # two pixels: as weighty as two of the three new ones
-        "soft": (0.0 + 0.01 + 0.01 + 0.09) / 9,
-    }
-    rendering = Rendering(rgb, rgb[:, 0], rgb[:, 0], 5)
-    parts = FineTune().loss(None, rendering, batch)
-    assert {name: part.item() for name, part in parts.items()} == pytest.approx(expected, rel=1e-5)
-    both = FineTune().loss(None, dataclasses.replace(rendering, coarse=rgb), batch)
-    doubled = {name: 2 * value for name, value in expected.items()}
-    assert {name: part.item() for name, part in both.items()} == pytest.approx(doubled, rel=1e-5)
-    by_pixel = squared_errors(rgb, batch).tolist()
-    assert by_pixel == pytest.approx([0.03, 0.0, 0.03, 0.25, 0.12], rel=1e-5, abs=1e-9)
+class Reports(Callback):
+    def __init__(self) -> None:
+        self.reports: list[StepReport] = []
+
+    def on_step(self, learner: Learner, report: StepReport) -> None:
+        self.reports.append(report)
 
 
-# --- soft targets ---
+def test_parts_of_the_loss_have_any_names_and_their_sum_is_minimised(scene: Scene, stream: Stream) -> None:
+    ends = []
+    for strategy in (Decaying(), Decaying(parts=False), FineTune()):
+        learner, callback = new_learner(strategy, small_model(scene), 3), Reports()
+        learn(stream, learner, TrainingSettings(steps=5, rays=64, evaluation=None), [callback], until=1)
+        ends.append(weights_of(learner))
+        losses, loss = callback.reports[0].losses, callback.reports[0].loss
+        assert losses is not None
+        if strategy == Decaying():
+            assert losses.keys() == {"colours", "decay of weights", "psnr"}
+            assert loss == losses["colours"] + losses["decay of weights"]
+    assert same(ends[0], ends[1])
+    assert not same(ends[0], ends[2])
 
 
-@pytest.mark.parametrize("per_pixel", [1, 4])
-@pytest.mark.parametrize("cls", [SoftTargetRegularization, Replay])
-def test_soft_targets_are_what_the_model_rendered_before_the_task_began(
-    cls: type[Strategy], per_pixel: int, stream: Stream
-) -> None:
-    knobs: dict[str, Any] = {"rays_per_pixel": per_pixel} | ({"soft_targets": True} if cls is Replay else {})
-    strategy, (old, model) = cls(**knobs), painter(0.75)
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.begin(state, stream[0], model)
-    assert old.asked == 0, "an untrained model has nothing to tell"
-    assert strategy.batch(state, some(stream[0].train, 16)).soft is None
-    strategy.end(state, stream[0], model)
-    views = stream[1].train
-    strategy.begin(state, stream[1], model)
-    expected = old.of(views, per_pixel)
-    old.scale = 0.1  # what is learned now changes nothing
-    new = some(views, 64)
-    batch = strategy.batch(state, new)
-    assert batch.soft is not None
-    torch.testing.assert_close(batch.soft * 255.0, expected[new.indices].float(), atol=1e-4, rtol=0.0)
-    assert torch.equal(batch.colours[:64], new.colours), "the true colours stay first targets"
-
-    # A third task: the second model tells about it.
-    strategy.end(state, stream[1], model)
-    strategy.begin(state, stream[0], model)
-    new = some(stream[0].train, 64)
-    soft = strategy.batch(state, new).soft
-    assert soft is not None
-    torch.testing.assert_close(soft * 255.0, old.of(stream[0].train, per_pixel)[new.indices].float(), atol=1e-4, rtol=0)
-
-
-def test_soft_targets_count_three_bytes_a_pixel_once_there_is_a_past(stream: Stream) -> None:
-    strategy, (_, model) = SoftTargetRegularization(), painter()
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.begin(state, stream[0], model)
-    strategy.end(state, stream[0], model)
-    assert state.nbytes == 0
-    strategy.begin(state, stream[1], model)
-    assert state.nbytes == len(stream[1].train) * 16 * 16 * 3
-
-
-def test_the_loss_of_a_replay_with_soft_targets_has_three_parts(stream: Stream) -> None:
-    strategy, (_, model) = Replay(memory_rays=50, soft_targets=True), painter(0.5)
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.begin(state, stream[0], model)
-    strategy.end(state, stream[0], model)
-    strategy.begin(state, stream[1], model)
-    batch = strategy.batch(state, some(stream[1].train, 32))
-    assert (len(batch), batch.new) == (64, 32)
-    assert batch.soft is not None
-    rgb = torch.rand(64, 3, generator=seeded(0, "rgb"))
-    parts = strategy.loss(state, Rendering(rgb, rgb[:, 0], rgb[:, 0], 64), batch)
-    assert parts["new"].item() == pytest.approx(((rgb[:32] - batch.colours[:32]) ** 2).mean().item())
-    assert parts["replay"].item() == pytest.approx(((rgb[32:] - batch.colours[32:]) ** 2).mean().item())
-    assert parts["soft"].item() == pytest.approx(((rgb[:32] - batch.soft) ** 2).mean().item())
-    assert len(parts) == 3
-
-
-# --- what the model makes of what it learned ---
-
-
-def test_soft_replay_replays_what_the_model_rendered(stream: Stream) -> None:
-    strategy, (old, model) = Replay(memory_rays=60, soft_replay=True), painter(0.8)
-    state = strategy.new_state(seeded(0, "strategy"))
-    views = stream[0].train
-    strategy.end(state, stream[0], model)
-    assert old.asked == 60, "only about what is kept"
-    past = strategy.batch(state, some(stream[1].train, 40))
-    view = (past.poses[40:, None, :3, 3] - views.poses[None, :, :3, 3]).norm(dim=-1).argmin(1)
-    place = view * 256 + past.rows[40:] * 16 + past.columns[40:]
-    torch.testing.assert_close(past.colours[40:] * 255.0, old.of(views)[place].float(), atol=1e-4, rtol=0.0)
-
-
-@pytest.mark.parametrize("per_pixel", [1, 4])
-def test_stored_losses_are_the_models_squared_errors(per_pixel: int, stream: Stream) -> None:
-    strategy = Replay(memory_rays=100, memory_fill="topk", rays_per_pixel=per_pixel)
-    old, model = painter(0.8)
-    views = stream[0].train
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.end(state, stream[0], model)
-    rgb = torch.cat([old.colours(camera_rays(views.camera(v), per_pixel=per_pixel)) for v in range(len(views))])
-    errors = ((rgb - views.images.view(-1, 3).float() / 255.0) ** 2).mean(-1)
-    expected = errors.topk(100).values
-    stored = state.memory.state_dict()["losses"].float().sort(descending=True).values
-    torch.testing.assert_close(stored, expected, rtol=2**-8, atol=0.0)
-
-
-def test_what_is_written_down_is_taken_instead_of_asking_the_model(stream: Stream) -> None:
-    views = stream[0].train
-    total = len(views) * 256
-    colours = torch.randint(256, (len(views), 16, 16, 3), generator=seeded(0, "colours")).byte()
-    losses = (torch.randperm(total, generator=seeded(0, "losses")).float() / total).view(len(views), 16, 16)
-    known = dataclasses.replace(stream[0], remembered=Remembered(colours, losses))
-    strategy = Replay(memory_rays=40, memory_fill="topk", memory_draw="topk", soft_replay=True, soft_targets=True)
-    old, model = painter()
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.end(state, known, model)
-    highest = losses.view(-1).topk(40)
-    past = state.memory.draw(40)
-    stored = state.memory.state_dict()["losses"].float().sort(descending=True).values
-    torch.testing.assert_close(stored, highest.values, rtol=2**-8, atol=0.0)
-    kept = {tuple(colour) for colour in (past.colours * 255.0).round().long().tolist()}
-    assert kept == {tuple(colour) for colour in colours.view(-1, 3)[highest.indices].tolist()}
-    strategy.begin(state, known, model)
-    new = some(views, 32)
-    soft = strategy.batch(state, new).soft
-    assert soft is not None
-    torch.testing.assert_close(soft, colours.view(-1, 3)[new.indices].float() / 255.0)
-    assert old.asked == 0
-
-
-@pytest.mark.parametrize("known", ["colours", "losses"])
-def test_what_is_not_written_down_is_asked_of_the_model(known: str, stream: Stream) -> None:
-    views = stream[0].train
-    black = torch.zeros(len(views), 16, 16, 3, dtype=torch.uint8)
-    written = Remembered(colours=black) if known == "colours" else Remembered(losses=torch.full(black.shape[:3], 0.25))
-    strategy = Replay(memory_rays=40, memory_draw="weighted", soft_replay=True)
-    old, model = painter(0.5)
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.end(state, dataclasses.replace(stream[0], remembered=written), model)
-    assert old.asked == 40
-    past, stored = state.memory.draw(40), state.memory.state_dict()["losses"]
-    assert bool((past.colours == 0.0).all()) is (known == "colours")
-    assert bool((stored == 0.25).all()) is (known == "losses")
-    rays = pixel_rays(past.poses, past.intrinsics, past.columns, past.rows, pixel_offsets(1))
-    if known == "losses":
-        rendered = (old.colours(rays) * 255.0).round()
-        torch.testing.assert_close(past.colours * 255.0, rendered, atol=1e-3, rtol=0.0)
-
-
-@pytest.mark.parametrize("update", [False, True])
-def test_the_latest_errors_are_stored_where_that_is_asked_for(update: bool, stream: Stream) -> None:
-    strategy, (_, model) = Replay(memory_rays=200, memory_draw="weighted", update_losses=update), painter()
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.end(state, stream[0], model)
-    before = state.memory.state_dict()["losses"]
-    batch = strategy.batch(state, some(stream[1].train, 50))
-    rgb = torch.rand(100, 3, generator=seeded(0, "rgb"), requires_grad=True)
-    strategy.loss(state, Rendering(rgb, rgb[:, 0], rgb[:, 0], 100), batch)
-    after = state.memory.state_dict()["losses"]
-    places = batch.indices[50:]
-    expected = before.clone()
-    if update:
-        expected[places] = ((rgb.detach() - batch.colours) ** 2).mean(-1)[50:].to(torch.bfloat16)
-        assert (after[places] != before[places]).float().mean() > 0.9
-    assert torch.equal(after, expected)
-    assert not after.requires_grad
-
-
-def test_a_batch_of_the_present_alone_updates_nothing(stream: Stream) -> None:
-    strategy, (_, model) = Replay(memory_draw="topk", update_losses=True), painter()
-    state = strategy.new_state(seeded(0, "strategy"))
-    strategy.end(state, stream[0], model)
-    before = state.memory.state_dict()["losses"]
-    batch = some(stream[1].train, 50)
-    rgb = torch.rand(50, 3)
-    assert strategy.loss(state, Rendering(rgb, rgb[:, 0], rgb[:, 0], 50), batch).keys() == {"new"}
-    assert torch.equal(state.memory.state_dict()["losses"], before)
-
-
-def test_only_strategies_that_say_so_need_boundaries() -> None:
-    assert SoftTargetRegularization().needs_boundaries
-    assert not Replay().needs_boundaries
-    assert Joint().from_scratch
+# --- names and refusals ---
 
 
 @pytest.mark.parametrize(
-    ("knobs", "option"),
+    ("text", "message"),
     [
-        ({"memory_rays": 0}, "--memory-rays 0"),
-        ({"memory_rays": -3}, "--memory-rays -3"),
-        ({"memory_fill": "best"}, "--memory-fill best"),
-        ({"memory_draw": "best"}, "--memory-draw best"),
-        ({"exploration": 0.5}, "--exploration"),
-        ({"rays_per_pixel": 3}, "--rays-per-pixel 3"),
+        ("replay:memory-rays=0", "rays=0: must be at least 1"),
+        ("replay:memory-rays=-3", "rays=-3: must be at least 1"),
+        ("replay:memory-fill=best", "fill='best': must be one of"),
+        ("replay:memory-draw=best", "draw='best': must be one of"),
+        ("replay:exploration=0.5", "exploration=0.5: needs a draw policy with weights"),
+        ("replay:replay-fraction=0.4", "replay_fraction=0.4: must be at least 0.5 and below 1"),
+        ("replay:replay-fraction=1.0", "replay_fraction=1.0: must"),
+        ("replay:replay-fraction=nan", "replay_fraction=nan: must"),
+        ("replay:rays-per-pixel=3", "rays_per_pixel=3: must be a square number"),
+        ("replay-all:memory-rays=5", "strategy='replay-all': has no hyperparameter memory_rays"),
+        ("replay-images:replay-fraction=1.5", "replay_fraction=1.5: must"),
+        ("replay-images:memory-bytes=0", "bytes=0: must be at least 1"),
+        ("replay+:memory-bytes=86", "bytes=86: has no room for a ray"),
+        ("replay+:memory-fill=highest", "fill='highest': a snapshot needs rays of every frame"),
+        ("replay+:memory-fill=loss-grid", "fill='loss-grid': a snapshot needs rays of every frame"),
+        ("replay+:update-losses", "update_losses=True: this strategy takes no losses from its steps"),
+        ("replay+:snapshot-every=0", "every=0: must be at least 1"),
+        ("generative:snapshot-every=0", "every=0: must be at least 1"),
+        ("generative:snapshot-bits=2", "bits=2: must lie between 4 and 8"),
+        ("generative:rays-per-pixel=3", "rays_per_pixel=3: must be a square number"),
+        ("distill:replay-fraction=1.5", "replay_fraction=1.5: must"),
+        ("soft-targets:rays-per-pixel=3", "rays_per_pixel=3: must be a square number"),
+        ("agem:rays-per-pixel=3", "rays_per_pixel=3: must be a square number"),
+        ("agem:memory-rays=0", "rays=0: must be at least 1"),
+        ("ewc:ewc-lambda=-1", "ewc_lambda=-1.0: must not be negative"),
+        ("mas:mas-lambda=-1", "mas_lambda=-1.0: must not be negative"),
+        ("mas:importance-decay=1.5", "importance_decay=1.5: must lie between 0 and 1"),
+        ("mas:importance-batch=0", "importance_batch=0: must be at least 1 and at most importance_rays=4096"),
+        ("mas:importance-rays=0", "importance_batch=16: must be at least 1 and at most importance_rays=0"),
+        ("ewc:snapshot-bits=20", "snapshot_bits=20: must lie between 4 and 8"),
+        ("ewc:rays-per-pixel=3", "rays_per_pixel=3: must be a square number"),
     ],
 )
-def test_knobs_that_cannot_work_are_refused_by_name(knobs: dict[str, Any], option: str) -> None:
-    with pytest.raises(NerfclError, match=option):
-        Replay(**knobs)
+def test_hyperparameters_that_cannot_work_are_refused_by_name(text: str, message: str) -> None:
+    with pytest.raises(NerfclError, match=message):
+        strategy_of(text)
 
 
-def test_soft_targets_refuse_rays_per_pixel_that_are_no_square() -> None:
-    with pytest.raises(NerfclError, match="--rays-per-pixel 3"):
-        SoftTargetRegularization(rays_per_pixel=3)
+def test_an_unknown_strategy_lists_those_there_are() -> None:
+    with pytest.raises(NerfclError, match="strategy='forget-nothing': is unknown; choose from finetune, replay"):
+        STRATEGIES["forget-nothing"]
 
 
-def test_experiences_remember_nothing_unless_told(stream: Stream) -> None:
-    assert all(isinstance(part, Experience) and part.remembered is None for part in stream)
-
-
-def test_unknown_strategy_lists_those_there_are() -> None:
-    with pytest.raises(NerfclError, match="finetune, replay"):
-        strategy_class("forget-nothing")
-
-
-def test_command_line_knows_every_strategy_without_loading_torch() -> None:
-    import subprocess
-    import sys
-
+def test_the_command_line_knows_every_strategy_without_loading_torch() -> None:
     code = "import sys, nerfcl.cli.main; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from support.learning import same
+import pytest
 
 from nerfcl.cli.reference import eval_main, online_main, train_main
 from nerfcl.training.checkpoints import Checkpoint, load_checkpoint
+from support.learning import same
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +24,6 @@ LEFT = f"{TRAIN} --continual_mode --train_view left --monitor val/loss_l --ckpt_
 REPLAY = "--use_replay_buf --buffer_size 100 --buffer_fill_mode topk --buffer_sample_mode weighted_random"
 REPLAY += " --exploration_ratio 0.2 --dynamic_buffer_update"
 EPOCH = 3 * 16 * 16 // 128  # steps
-
 EVAL = f"{SCENE} --save_dir_name results --ckpt_path ckpts/r/epoch=8.ckpt"
 
 CHUNK = 8  # steps
@@ -34,19 +35,22 @@ STREAM = f"{FINETUNE_STREAM} --use_replay_buf"
 NERF = "--field nerf --N_samples 4 --N_importance 4 --noise_std 0 --lr 5e-4"
 
 
-def train(flags: str) -> None:
-    """Do what train.py does; fail where it refuses."""
-    assert train_main(flags.split()) == 0
+def _successful(main: Callable[[list[str]], int]) -> Callable[[str], None]:
+    def run(flags: str) -> None:
+        assert main(flags.split()) == 0
+
+    return run
 
 
-def train_online(flags: str) -> None:
-    """Do what train_online.py does; fail where it refuses."""
-    assert online_main(flags.split()) == 0
+train, train_online, evaluate = map(_successful, (train_main, online_main, eval_main))
 
 
-def evaluate(flags: str) -> None:
-    """Do what eval.py does; fail where it refuses."""
-    assert eval_main(flags.split()) == 0
+def run_program(program: str, flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run one of the programs as a script."""
+    monkeypatch.setattr(sys, "argv", [program, *flags.split()])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(PROJECT / program), run_name="__main__")
+    assert end.value.code == 0
 
 
 def checkpoint_path(name: str, epoch: int) -> Path:
@@ -65,17 +69,7 @@ def saved(name: str) -> list[int]:
 
 def memory_of(name: str, epoch: int) -> dict[str, Any]:
     """What a checkpoint's replay buffer holds."""
-    state = checkpoint(name, epoch).strategy_state
-    assert state is not None
-    return state["memory"]
-
-
-def rewrite_checkpoint(name: str, epoch: int, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what a checkpoint holds."""
-    path = checkpoint_path(name, epoch)
-    content = torch.load(path, weights_only=True)
-    change(content)
-    torch.save(content, path)
+    return (checkpoint(name, epoch).strategy_state or {})["memory"]
 
 
 def assert_same_learner(one: Checkpoint, other: Checkpoint) -> None:

@@ -1,0 +1,88 @@
+"""Image files -> arrays, against the definition of compositing and Pillow's own resizing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerfcl.errors import NerfclError
+from nerfcl.scenes.images import read_image, size_of_first
+from support.pictures import noise
+
+WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+
+
+def saved(pixels: np.ndarray, path: Path) -> Path:
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_transparent_pixels_show_the_background_and_others_are_mixed(tmp_path: Path) -> None:
+    file = saved(np.array([[[200, 100, 40, alpha] for alpha in (0, 255, 128)]], np.uint8), tmp_path / "a.png")
+    # a = 128 / 255 = 0.50196: 200 a + 255 (1 - a) = 227.39, 100 a + 127 = 177.20, 40 a + 127 = 147.08
+    white = [[255, 255, 255], [200, 100, 40], [227, 177, 147]]
+    assert read_image(file, (3, 1), None, WHITE).tolist() == [white]
+    # 200 a = 100.39, 100 a = 50.20, 40 a = 20.08
+    assert read_image(file, (3, 1), None, BLACK).tolist() == [[[0, 0, 0], [200, 100, 40], [100, 50, 20]]]
+
+
+def test_images_without_alpha_are_taken_as_they_are(tmp_path: Path) -> None:
+    pixels = noise(12, 16)
+    assert np.array_equal(read_image(saved(pixels, tmp_path / "a.png"), (16, 12), None, BLACK), pixels)
+
+
+def test_resizing_is_lanczos_of_the_rgba_image(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    found = read_image(saved(pixels, tmp_path / "a.png"), (30, 40), (13, 12), WHITE)
+    resized = np.asarray(Image.fromarray(pixels).resize((13, 12), Image.Resampling.LANCZOS), np.float64)
+    expected = resized[..., :3] * resized[..., 3:] / 255 + 255 - resized[..., 3:]
+    assert found.shape == (12, 13, 3)
+    assert np.abs(found - expected).max() <= 0.501
+
+
+def damaged(whole: bytes) -> Iterator[bytes]:
+    """A PNG cut off at many places, with pixels lost or overwritten, and something else."""
+    # The last bytes before the end mark are checksums, without which no pixel is lost.
+    yield from (whole[:length] for length in range(0, whole.index(b"IEND") - 24, 7))
+    start = whole.index(b"IDAT") + 4
+    yield from (whole[:start] + bytes(len(whole) - start), whole[:start] + whole[start + 9 :], b"not an image")
+
+
+def test_damaged_images_are_refused(tmp_path: Path) -> None:
+    file = saved(noise(16, 16), tmp_path / "a.png")
+    for content in damaged(file.read_bytes()):
+        file.write_bytes(content)
+        with pytest.raises(NerfclError, match=re.escape(f"{file}: is ")):
+            read_image(file, (16, 16), None, WHITE)
+
+
+@pytest.mark.parametrize("size", [None, (16, 16)])
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "no such image"),
+        (Image.new("RGBA", (16, 17)), "is 16x17, the first image 16x16"),
+        (Image.new("I;16", (16, 16)), "more than 8 bits"),
+    ],
+    ids=["missing", "another size", "16 bits"],
+)
+def test_images_that_do_not_fit_are_refused(
+    image: Image.Image | None, message: str, size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.png"
+    if image is not None:
+        image.save(file)
+    with pytest.raises(NerfclError, match=re.escape(f"{file}: ") + f".*{message}"):
+        read_image(file, (16, 16), size, WHITE)
+
+
+def test_first_image_must_be_large_enough_for_ssim_unless_it_is_resized(tmp_path: Path) -> None:
+    file = saved(noise(10, 16), tmp_path / "a.png")
+    with pytest.raises(NerfclError, match=re.escape(f"{file}: is 16x10 pixels") + ".*at least 11"):
+        size_of_first(file, None)
+    assert size_of_first(file, (11, 11)) == (16, 10)

@@ -1,0 +1,117 @@
+"""A folder that is being written to: frames as they are completed, and what is broken."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nerfcl.errors import NerfclError
+from nerfcl.scenes import watched
+from nerfcl.scenes.watched import WatchedFolder
+from scenes.recording import list_of, png_of, record
+from support.scenes import TINY_ANGLE, picture_of_ball, ring_pose
+from support.waiting import PATIENCE, in_background
+
+
+def names_of(folder: Path, first: int = 0) -> list[str]:
+    return [frame.names[0] for frame in WatchedFolder(folder, (16, 16), poll=0.001).frames(first, lambda: False)]
+
+
+def test_frames_are_what_the_files_say(tmp_path: Path) -> None:
+    record(tmp_path, range(3))
+    (tmp_path / "done").touch()
+    found = list(WatchedFolder(tmp_path, (16, 16)).frames(1, lambda: False))
+    assert [frame.names for frame in found] == [("r_1",), ("r_2",)]
+    focal = 8.0 / math.tan(TINY_ANGLE / 2)
+    for number, frame in zip((1, 2), found, strict=True):
+        rgba = picture_of_ball(ring_pose(40.0 * number)).astype(np.float64) / 255.0
+        on_white = rgba[..., :3] * rgba[..., 3:] + 1.0 - rgba[..., 3:]
+        assert np.abs(frame.images[0].numpy() - on_white * 255.0).max() <= 0.5 + 1e-3
+        torch.testing.assert_close(frame.poses[0], ring_pose(40.0 * number))
+        assert frame.intrinsics[0].tolist() == pytest.approx([focal, focal, 8.0, 8.0])
+    (small,) = list(WatchedFolder(tmp_path, (8, 12)).frames(2, lambda: False))
+    assert small.images.shape == (1, 12, 8, 3)
+    assert small.intrinsics[0].tolist() == pytest.approx([focal / 2, focal * 12 / 16, 4.0, 6.0])
+
+
+@pytest.mark.parametrize("listed_first", [False, True])
+def test_half_a_frame_is_waited_for(listed_first: bool, tmp_path: Path) -> None:
+    def write() -> None:
+        record(tmp_path, range(5), pause=0.02, listed_first=listed_first)
+        (tmp_path / "done").touch()
+
+    camera = in_background(write)
+    taken = list(WatchedFolder(tmp_path, (16, 16), poll=0.001).frames(0, lambda: False))
+    camera.join(PATIENCE)
+    whole = list(WatchedFolder(tmp_path, (16, 16)).frames(0, lambda: False))
+    assert [frame.names for frame in taken] == [(f"r_{i}",) for i in range(5)]
+    for one, other in zip(taken, whole, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.poses, other.poses)
+
+
+def test_nothing_is_waited_for_once_it_is_told_to_stop(tmp_path: Path) -> None:
+    asked = iter([False, False, False, True])
+    assert list(WatchedFolder(tmp_path, (16, 16), poll=0.0).frames(0, lambda: next(asked))) == []
+
+
+def test_a_folder_that_is_done_before_a_frame_has_none(tmp_path: Path) -> None:
+    (tmp_path / "done").touch()
+    assert names_of(tmp_path) == []
+    record(tmp_path, range(2))
+    assert names_of(tmp_path, first=2) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "images/r_3.png").write_bytes(png_of(3)[:-40]), "r_3.png: cannot be read"),
+        (lambda folder: (folder / "images/r_3.png").unlink(), "r_3.png: cannot be read"),
+        (lambda folder: (folder / "transforms.json").write_text(list_of(7)[:-9]), "transforms.json: cannot be read"),
+    ],
+)
+def test_what_is_still_broken_after_the_marker_is_an_error(
+    spoil: Callable[[Path], Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched, "PATIENCE", 0.1)
+    record(tmp_path, range(7))
+    spoil(tmp_path)
+    (tmp_path / "done").touch()
+    with pytest.raises(NerfclError) as caught:
+        names_of(tmp_path)
+    assert words in str(caught.value)
+    assert f"the marker {tmp_path / 'done'} says that all frames are written" in str(caught.value)
+
+
+def entry(**changes: Any) -> str:
+    made = {"file_path": "images/r_0", "transform_matrix": ring_pose(0.0).tolist(), **changes}
+    return json.dumps({"camera_angle_x": TINY_ANGLE, "frames": [made]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"frames": []}),
+        json.dumps({"camera_angle_x": 0.7}),
+        json.dumps({"camera_angle_x": 4.0, "frames": []}),
+        json.dumps({"camera_angle_x": "wide", "frames": []}),
+        json.dumps([1, 2]),
+        entry(file_path=""),
+        entry(file_path=None),
+        entry(transform_matrix=None),
+        entry(transform_matrix=[[1.0, 2.0], [3.0, 4.0]]),
+        entry(transform_matrix=[[math.nan] * 4] * 4),
+        json.dumps({"camera_angle_x": TINY_ANGLE, "frames": ["r_0"]}),
+    ],
+)
+def test_entries_that_no_waiting_mends_are_refused_at_once(content: str, tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text(content)
+    with pytest.raises(NerfclError, match=r"transforms\.json"):
+        names_of(tmp_path)
