@@ -105,7 +105,7 @@ def _resident_bytes() -> float:
 def measure_kills(data: str, kills: int, runs: Path) -> dict[str, Any]:
     """A run without interruption and one that is killed at random points, by SIGKILL; do they end alike?"""
     shutil.rmtree(runs, ignore_errors=True)
-    command = [sys.executable, "-m", "nerfcl", "online", "--data", data, "--iters-per-chunk", "16", "--out"]
+    command = [sys.executable, "-m", "nerfcl", "online", "--data", data, "--steps", "16", "--out"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = time.perf_counter()
     subprocess.run([*command, str(runs / "whole")], check=True, **quiet)

@@ -1,4 +1,4 @@
-"""Streams of frames: strategies side by side. Writes docs/results/online.md, or online-large.md with --experiment large.
+"""Streams of frames: strategies side by side. Writes docs/results/online.md, or online-large.md.
 
 python benchmarks/online.py [--data PATH] [--seeds 0 1 2] [--runs FOLDER]
 python benchmarks/online.py --experiment large --data SPIRAL [--seeds 0] [--runs FOLDER]
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--experiment", choices=["small", "large"], default="small")
     parser.add_argument("--data", default=None)
     parser.add_argument("--seeds", type=int, nargs="+", default=None)
-    parser.add_argument("--iters-per-chunk", type=int, default=None)
+    parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
         data=options.data or lego_or_builtin(),
         order="file" if large else "nearest",
         chunk_frames=_frames_of_a_tenth(options.data) if large else 2,
-        iters_per_chunk=options.iters_per_chunk or (2000 if large else 32),
+        steps=options.steps or (2000 if large else 32),
         test_every=1 if large else None,
         seen_every=5 if large else None,
         strategies=tuple(arms),

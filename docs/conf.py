@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any, get_type_hints
 
+import tyro.conf
 from sphinx.application import Sphinx
+from tyro._docstrings import get_field_docstring
 
 import nerfcl
+from nerfcl.cli import options
 
 project = "nerfcl"
 author = "the nerfcl authors"
@@ -46,23 +51,42 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 viewcode_line_numbers = True
 
-COMMANDS = ("run", "compare", "online", "compare-online", "eval", "make-scene")
 REFERENCE = ("train.py", "train_online.py", "eval.py")
 
 
-def write_helps(app: Sphinx) -> None:
-    """Write what each command's --help prints, so that the pages cannot differ from it."""
+def write_manual(app: Sphinx) -> None:
+    """Write what the commands can be told, from the classes and parsers that they read it with."""
     folder = Path(app.srcdir) / "_generated"
     folder.mkdir(exist_ok=True)
-    root = Path(app.srcdir).parent
-    programs = {name: [sys.executable, "-m", "nerfcl", name] for name in COMMANDS}
-    programs |= {name: [sys.executable, str(root / name)] for name in REFERENCE}
-    environment = {**os.environ, "COLUMNS": "96", "NO_COLOR": "1"}
-    for name, command in programs.items():
-        done = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True, check=True)
+    commands = {"run": options.Run, "compare": options.Compare, "online": options.Online}
+    commands |= {"compare-online": options.CompareOnline, "eval": options.Evaluate, "make-scene": options.MakeScene}
+    for name, command in commands.items():
+        (folder / f"{name}.md").write_text(manual_of(command), encoding="utf-8")
+    root, environment = Path(app.srcdir).parent, {**os.environ, "COLUMNS": "76", "NO_COLOR": "1"}
+    for name in REFERENCE:
+        program = [sys.executable, str(root / name), "--help"]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
         (folder / f"{name}.txt").write_text(done.stdout, encoding="utf-8")
+
+
+def manual_of(command: type) -> str:
+    """A table of a command's options."""
+    lines = ["| option | what | default |", "|---|---|---|"]
+    hints = get_type_hints(command, include_extras=True)
+    for field in fields(command):
+        described: Any = next(iter(getattr(hints[field.name], "__metadata__", ())), None)
+        if described is tyro.conf.Suppress or field.name == "switched_off":
+            continue
+        text = getattr(described, "help", None) or get_field_docstring(command, field.name, ()) or ""
+        default = (getattr(described, "help_behavior_hint", None) or "").removeprefix("(default: ").removesuffix(")")
+        if not default and field.default not in (None, MISSING):
+            default = "off" if field.default is False else str(field.default)
+        flag = field.name if field.name == "checkpoint" else f"--{field.name.replace('_', '-')}"
+        metavar = getattr(described, "metavar", None) or ""
+        lines.append(f"| `{f'{flag} {metavar}'.strip()}` | {text.replace('|', '/')} | {default} |")
+    return "\n".join(lines) + "\n"
 
 
 def setup(app: Sphinx) -> None:
     """Connect the above."""
-    app.connect("builder-inited", write_helps)
+    app.connect("builder-inited", write_manual)

@@ -130,7 +130,7 @@ def test_of_many_strategies_four_are_side_by_side(
     shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ["--strategies", *(f"{label}=finetune" for label in "abcde"), "--chunk-frames", "6"]
-    assert main(command(shared_scene, tmp_path / "out", *more, "--iters-per-chunk", "1")) == 0
+    assert main(command(shared_scene, tmp_path / "out", *more, "--steps", "1")) == 0
     printed = capsys.readouterr().out
     assert "frames.png and frames.gif show the first 4 strategies: a, b, c, d" in printed
     assert "minus" not in printed

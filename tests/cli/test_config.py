@@ -94,6 +94,18 @@ def test_options_beside_it_override_it(finished: dict[str, Path], shared_scene: 
     assert results_in(tmp_path / "changed")["tasks"] == ["chunk 1/2", "chunk 2/2"]
 
 
+def test_a_switch_can_be_turned_off_beside_it(finished: dict[str, Path], tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["experiment"]["strategy"]["memory"]["soft_replay"] = True
+
+    path = edited(finished["run"], tmp_path / "soft.json", change)
+    assert main(["run", "--config", str(path), "--no-soft-replay", "--out", str(tmp_path / "hard")]) == 0
+    assert not read_json(tmp_path / "hard/config.json")["experiment"]["strategy"]["memory"]["soft_replay"]
+    assert results_in(tmp_path / "hard")["R"] == results_in(finished["run"])["R"]
+    assert main(["run", "--config", str(path), "--out", str(tmp_path / "soft")]) == 0
+    assert results_in(tmp_path / "soft")["R"] != results_in(finished["run"])["R"]
+
+
 def test_a_run_is_compared_with_others(finished: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--strategies", "finetune", "again=replay:memory-fill=topk,soft-targets", *KEPT, "--seeds", "3", "4"]

@@ -87,9 +87,7 @@ def test_options_set_what_they_name_and_nothing_else() -> None:
 
 
 def test_options_of_a_stream_of_frames_set_what_they_name() -> None:
-    command = Online(
-        order="azimuth", frames=5, chunk_frames=3, iters_per_chunk=7, test_every=2, seen_every=0, frame_every=0
-    )
+    command = Online(order="azimuth", frames=5, chunk_frames=3, steps=7, test_every=2, seen_every=0, frame_every=0)
     experiment, _ = describe_run(command)
     evaluation = experiment.training.evaluation
     assert evaluation is not None

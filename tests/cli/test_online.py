@@ -120,7 +120,7 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_chunk(
 
 def test_killed_three_times_it_ends_with_the_same_figures(shared_scene: Path, tmp_path: Path) -> None:
     straight, out, rng = tmp_path / "straight", tmp_path / "killed", random.Random(4)
-    more = [*REPLAY, "--chunk-frames", "1", "--iters-per-chunk", "80", "--memory-fill", "reservoir"]
+    more = [*REPLAY, "--chunk-frames", "1", "--steps", "80", "--memory-fill", "reservoir"]
     online(shared_scene, straight, *more)
     arguments = command(shared_scene, out, *more)
     latest, aside = out / "checkpoints/latest.pt", out / "checkpoints/.latest.part.pt"

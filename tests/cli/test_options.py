@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from tyro._docstrings import get_field_docstring
 
 from nerfcl.cli import commands
 from nerfcl.cli.describe import describe_comparison, describe_run
@@ -101,7 +102,7 @@ def test_defaults_that_are_told_are_those_of_the_fields_that_options_set(command
 @pytest.mark.parametrize("command", TRAININGS)
 def test_every_option_with_a_default_tells_it(command: type) -> None:
     """But those that take the place of others, and switches, which are off."""
-    silent = {field.name for field in fields(command)} - told_by(command).keys()
+    silent = {field.name for field in fields(command)} - told_by(command).keys() - {"switched_off"}
     switches = {field.name for field in fields(command) if field.default is False}
     instead = {"config", "epochs", "watch", "budget_bytes", "ray"}
     assert silent - switches == instead & {field.name for field in fields(command)}
@@ -187,6 +188,14 @@ def test_help_says_it_and_is_quick(command: str) -> None:
     for name, text in told_by(classes[command]).items():
         assert f"--{name.replace('_', '-')}" in words
         assert f"(default: {text})" in words, name
+
+
+@pytest.mark.parametrize("command", [*TRAININGS, Evaluate, MakeScene])
+def test_the_help_of_an_option_is_one_paragraph(command: type) -> None:
+    # As tyro reads it: a line of the manual that begins with anything but a letter would begin a new line there.
+    for field in fields(command):
+        text = get_field_docstring(command, field.name, ())
+        assert text is None or "\n" not in text, field.name
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

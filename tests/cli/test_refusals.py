@@ -60,9 +60,9 @@ OF_ALL_TRAININGS: list[tuple[list[str], str]] = [
 # Commands that take no time, should they not be refused.
 RUN = ["run", "--data", "{scene}", *SMALL, "--steps", "1"]
 COMPARE = ["compare", "--data", "{scene}", *SMALL, "--steps", "1"]
-ONLINE = ["online", "--data", "{scene}", *SMALL, "--iters-per-chunk", "1"]
-WATCH = ["online", "--watch", "{camera}", "--img-wh", "16", "16", "--device", "cpu", "--iters-per-chunk", "1"]
-COMPARE_ONLINE = ["compare-online", "--data", "{scene}", *SMALL, "--iters-per-chunk", "1"]
+ONLINE = ["online", "--data", "{scene}", *SMALL, "--steps", "1"]
+WATCH = ["online", "--watch", "{camera}", "--img-wh", "16", "16", "--device", "cpu", "--steps", "1"]
+COMPARE_ONLINE = ["compare-online", "--data", "{scene}", *SMALL, "--steps", "1"]
 
 
 @pytest.mark.parametrize("command", [RUN, COMPARE, ONLINE, COMPARE_ONLINE], ids=lambda command: command[0])
@@ -88,7 +88,7 @@ OF_FRAMES: list[tuple[list[str], str]] = [
     (["--frames", "0"], "--frames 0: must lie between 1 and 6"),
     (["--frames", "7"], "--frames 7: must lie between 1 and 6"),
     (["--chunk-frames", "0"], "--chunk-frames 0: must be at least 1"),
-    (["--iters-per-chunk", "0"], "--iters-per-chunk 0: must be at least 1"),
+    (["--steps", "0"], "--steps 0: must be at least 1"),
     (["--score-every", "0"], "--test-every 0: must be at least 1"),
     (["--seen-every", "-1"], "--seen-every -1: must not be negative"),
 ]
@@ -172,7 +172,7 @@ def test_online_refuses(options: list[str], words: str, refuse: Refuse) -> None:
         (["--strategy", "magic"], "--strategy magic"),
         (["--strategy", "soft-targets"], "--strategy soft-targets: needs to be told where tasks end"),
         (["--chunk-frames", "0"], "--chunk-frames 0: must be at least 1"),
-        (["--iters-per-chunk", "0"], "--iters-per-chunk 0: must be at least 1"),
+        (["--steps", "0"], "--steps 0: must be at least 1"),
         (["--max-resolution", "2"], "--max-resolution 2"),
         (["--box", "0", "0", "0", "0"], "--box 0.0 0.0 0.0 0.0: the last number is the cube's edge"),
         (["--img-wh", "0", "0"], "--img-wh 0 0"),

@@ -21,7 +21,7 @@ from support.folders import assert_same_checkpoint, read_json, results_in, witho
 from support.refusals import refused
 from support.waiting import PATIENCE, in_background, wait_until
 
-QUICK = ["--img-wh", "16", "16", "--max-resolution", "16", "--rays", "64", "--iters-per-chunk", "5"]
+QUICK = ["--img-wh", "16", "16", "--max-resolution", "16", "--rays", "64", "--steps", "5"]
 QUICK += ["--device", "cpu"]
 
 

@@ -156,7 +156,7 @@ TEXTS = ["replay", "agem", "replay-images", "worst=replay:memory-fill=topk", "hi
 TEXTS += ["replay+", "softer=replay+:soft-targets"]
 
 
-@pytest.mark.parametrize(("command", "length"), [("compare", "--steps"), ("compare-online", "--iters-per-chunk")])
+@pytest.mark.parametrize(("command", "length"), [("compare", "--steps"), ("compare-online", "--steps")])
 def test_a_comparison_within_budgets_keeps_no_more(
     command: str, length: str, shared_scene: Path, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ from support.scenes import TINY_ANGLE, TINY_SIZE, picture_of_ball, ring_pose, wr
 QUICK = ["--img-wh", "16", "16", "--max-resolution", "16", "--rays", "64", "--evaluate-views", "1", "--device", "cpu"]
 # Averages that lag behind, so that figures tell whether they were used.
 TASKS = ["--data", "tiny", *QUICK, "--steps", "12", "--evaluate-every", "6", "--ema-decay", "0.9"]
-FRAMES = ["--data", "tiny", *QUICK, "--iters-per-chunk", "8", "--evaluate-every", "8"]
+FRAMES = ["--data", "tiny", *QUICK, "--steps", "8", "--evaluate-every", "8"]
 SHARED = "--root_dir tiny --img_wh 16 16 --batch_size 64 --lr 2e-2 --exp_seed 42 --device cpu --val_after_n_epochs 1"
 
 

@@ -21,7 +21,7 @@ QUICK = ["--img-wh", "16", "16", "--max-resolution", "16", "--rays", "64", "--me
 QUICK += ["--evaluate-every", "99", "--evaluate-views", "1"]
 OPTIONS = {
     "compare": [*QUICK, "--steps", "12", "--frame-every", "6"],
-    "compare-online": [*QUICK, "--chunk-frames", "2", "--iters-per-chunk", "4"],
+    "compare-online": [*QUICK, "--chunk-frames", "2", "--steps", "4"],
 }
 OPTIONS["run"] = OPTIONS["compare"]
 DURING_TRAINING = "replay:memory-fill=highest"  # cannot begin with what another strategy learned first

@@ -173,7 +173,7 @@ class NeedsBoundaries(Strategy):
 
 
 def test_strategies_that_need_boundaries_and_streams_of_scenes_are_refused(model: OccupancyModelSettings) -> None:
-    with pytest.raises(NerfclError, match="NeedsBoundaries.*needs to be told where tasks end"):
+    with pytest.raises(NerfclError, match=r"NeedsBoundaries.*needs to be told where tasks end"):
         OnlineLearner(model, NeedsBoundaries())
     with pytest.raises(NerfclError, match="takes frames that are pushed"):
         OnlineLearner(model, experiment=Experiment(stream=TaskStream()))

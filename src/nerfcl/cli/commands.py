@@ -7,6 +7,7 @@ from typing import Any
 
 from nerfcl.cli import options
 from nerfcl.cli.describe import describe_comparison, describe_run
+from nerfcl.config.streams import WatchedStream
 from nerfcl.experiments.compare import compare
 from nerfcl.experiments.evaluate import EvaluationRequest, evaluate_checkpoint
 from nerfcl.experiments.execute import execute
@@ -76,7 +77,7 @@ def _online(command: options.Online, line: str) -> None:
     experiment, label = describe_run(command)
     folder = command.out or Path("outputs") / f"online-{as_file_name(label)}"
     results = execute(experiment, folder, label=label, command=line)
-    if command.watch is not None:
+    if isinstance(experiment.stream, WatchedStream):
         print(f"{results['frames']['seen']} frames seen; results and checkpoint: {folder}")
         return
     frames, seconds = results["frames"], results["seconds"]["training"]

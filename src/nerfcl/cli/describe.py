@@ -26,9 +26,10 @@ _APART = {"config", "field", "strategy", "strategies", "seeds", "budget_bytes", 
 
 
 def given(command: Any) -> dict[str, Any]:
-    """List the options that a command was given: a switch that is on, and what is not None."""
-    values = {field.name: getattr(command, field.name) for field in fields(command)}
-    return {name: value for name, value in values.items() if value is not None and value is not False}
+    """List the options that a command was given."""
+    values = {field.name: getattr(command, field.name) for field in fields(command) if field.name != "switched_off"}
+    on = {name: value for name, value in values.items() if value is not None and value is not False}
+    return {**on, **dict.fromkeys(command.switched_off, False)}
 
 
 def describe_run(command: Run | Online) -> tuple[Experiment, str]:
@@ -39,8 +40,7 @@ def describe_run(command: Run | Online) -> tuple[Experiment, str]:
     """
     options = given(command)
     start = _start(command, options)
-    if not isinstance(start, Experiment):
-        raise NerfclError(Argument("config", str(command.config)), ": describes a comparison; use `nerfcl compare`")
+    assert isinstance(start, Experiment)
     text = command.strategy if command.config is not None or command.strategy else "replay"
     label = label_in(command.config) if command.config is not None else None
     base, rest = _applied_without_strategy(start, options)
@@ -65,7 +65,8 @@ def describe_comparison(command: Compare | CompareOnline) -> Comparison:
     base, rest = _applied_without_strategy(held.experiment, options)
     configurations, unknown = held.configurations, set(rest)
     if command.strategies is not None or not configurations:
-        texts = _expanded(command.strategies or _DEFAULT_STRATEGIES, isinstance(base.stream, FrameStream))
+        named = _DEFAULT_STRATEGIES if command.strategies is None else command.strategies
+        texts = _expanded(named, isinstance(base.stream, FrameStream))
         built = [ConfigurationText.parse(text).build(rest) for text in texts]
         configurations = tuple(configuration for configuration, _ in built)
         unknown = set.intersection(*(missing for _, missing in built))
@@ -90,13 +91,16 @@ def _start(command: Any, options: Mapping[str, Any]) -> Experiment | Comparison:
         start: Experiment | Comparison = frames_experiment() if on_frames else tasks_experiment()
     else:
         start = described_by(command.config)
-    if isinstance(start, Experiment) and isinstance(command, Compare | CompareOnline):
+    compares, held = isinstance(command, Compare | CompareOnline), isinstance(start, Comparison)
+    experiment = start.experiment if isinstance(start, Comparison) else start
+    on_tasks = isinstance(experiment.stream, TaskStream)
+    if on_frames == on_tasks or (held and not compares):
+        what = "a comparison" if held and not compares else "another kind of stream"
+        programs = {(True, False): "run", (True, True): "compare", (False, False): "online"}
+        right = programs.get((on_tasks, held or compares), "compare-online")
+        raise NerfclError(Argument("config", str(command.config)), f": describes {what}; use `nerfcl {right}`")
+    if isinstance(start, Experiment) and compares:
         start = Comparison(experiment=start)
-    experiment = start if isinstance(start, Experiment) else start.experiment
-    if on_frames == isinstance(experiment.stream, TaskStream):
-        other = {Run: "online", Compare: "compare-online", Online: "run", CompareOnline: "compare"}[type(command)]
-        why = f": describes another kind of stream; use `nerfcl {other}`"
-        raise NerfclError(Argument("config", str(command.config)), why)
     if "field" in options:
         experiment = with_field(experiment, FIELDS[options["field"]]())
     if "watch" in options:
@@ -107,7 +111,9 @@ def _start(command: Any, options: Mapping[str, Any]) -> Experiment | Comparison:
 def _watching(experiment: Experiment, folder: Path) -> Experiment:
     """Return the experiment on the frames of a folder, which has no views to evaluate."""
     training = replace(experiment.training, evaluation=None)
-    return replace(experiment, scene=None, stream=WatchedStream(folder=folder), training=training)
+    before = experiment.stream
+    stream = replace(before, folder=folder) if isinstance(before, WatchedStream) else WatchedStream(folder=folder)
+    return replace(experiment, scene=None, stream=stream, training=training)
 
 
 def _applied_without_strategy(start: Any, options: Mapping[str, Any]) -> tuple[Experiment, dict[str, Any]]:
@@ -123,8 +129,8 @@ def _expanded(texts: tuple[str, ...], on_frames: bool) -> list[str]:
     """Replace "all" by every strategy that works on the stream."""
     every = [name for name, cls in STRATEGIES.items() if not (on_frames and cls.needs_boundaries)]
     expanded = [name for text in texts for name in (every if text == ALL else (text,))]
-    if len(set(expanded)) < len(expanded):
-        raise NerfclError(Argument("strategies", tuple(texts)), ": name none twice")
+    if not expanded or len(set(expanded)) < len(expanded):
+        raise NerfclError(Argument("strategies", tuple(texts)), ": name at least one, and none twice")
     return expanded
 
 

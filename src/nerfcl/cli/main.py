@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated, Any
 
 import tyro
@@ -13,6 +13,8 @@ import tyro
 from nerfcl.cli import options
 from nerfcl.errors import Argument, NerfclError
 
+# Options of a single run -> those of a comparison.
+_OF_MANY = {"strategy": "strategies", "seed": "seeds"}
 _Command = (
     Annotated[options.Run, tyro.conf.subcommand("run", prefix_name=False)]
     | Annotated[options.Compare, tyro.conf.subcommand("compare", prefix_name=False)]
@@ -32,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 2 when the user has something to put right, 130 when interrupted.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if list(arguments) == ["--version"]:
+    arguments = options.with_present_flags(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
         from nerfcl import __version__
 
         print(f"nerfcl {__version__}")
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _Command,  # pyright: ignore[reportArgumentType]
         prog="nerfcl",
         description="Radiance fields that keep learning without forgetting.",
-        args=list(arguments),
+        args=arguments,
     )
+    command = _with_switches_off(command, arguments)
     try:
         from nerfcl.cli import commands  # here, not above: torch takes seconds to load, --help must not
 
@@ -57,16 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _with_switches_off(command: Any, arguments: Sequence[str]) -> Any:
+    """Note which switches were given as --no-...: a switch that is False may also not have been given."""
+    if not isinstance(command, options.SharedOptions):
+        return command
+    names = {argument.removeprefix("--no-").replace("-", "_") for argument in arguments if argument.startswith("--no")}
+    return replace(command, switched_off=tuple(field.name for field in fields(command) if field.name in names))
+
+
 def _speller(command: Any) -> Callable[[Argument], str]:
     """Make a function that writes an argument as the flag of the command that sets it."""
-    from nerfcl.config.options import OLD_NAMES, option_name
+    from nerfcl.config.options import option_name
 
     flags = {field.name for field in fields(command)}
-    replacing = {new: old for old, news in OLD_NAMES.items() for new in news if old in flags and new not in flags}
 
     def spell(argument: Argument) -> str:
         name = option_name(argument)
-        name = name if name in flags else replacing.get(name, name)
+        name = name if name in flags else _OF_MANY.get(name, name)
         text = name.replace("_", "-")
         return argument.written(f"--{text}") if name in flags else argument.written(text, "=")
 

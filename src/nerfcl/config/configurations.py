@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from nerfcl.config.options import applied
+from nerfcl.config.options import applied, leaves_of
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.files import as_file_name
 from nerfcl.serialisation import from_plain, to_plain
@@ -104,7 +104,9 @@ class ConfigurationText:
         strategy, unknown = applied(STRATEGIES[self.name](), {**options, **self.options})
         wrong = unknown & self.options.keys()
         if wrong:
-            raise NerfclError(Argument("strategy", self.name), f": has no hyperparameter {', '.join(sorted(wrong))}")
+            known = ", ".join(sorted(name.replace("_", "-") for name in leaves_of(strategy))) or "none"
+            names = ", ".join(sorted(name.replace("_", "-") for name in wrong))
+            raise NerfclError(Argument("strategy", self.name), f": has no hyperparameter {names}; it has {known}")
         sized = bool({"memory_rays", "memory_bytes"} & self.options.keys())
         return Configuration(self.label, strategy, sized=sized), unknown
 

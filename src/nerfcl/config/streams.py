@@ -9,7 +9,7 @@ from typing import ClassVar
 from nerfcl.config import STREAMS
 from nerfcl.errors import Argument, require
 from nerfcl.registry import Registry
-from nerfcl.scenes.scene import Scene
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene
 from nerfcl.streams.frames import make_trajectory
 from nerfcl.streams.stream import EvaluationGroup, Experience, Stream
 from nerfcl.streams.tasks import make_stream
@@ -129,6 +129,8 @@ class WatchedStream(StreamSettings):
     box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
+        sized = min(self.size) >= SMALLEST_IMAGE
+        require(sized, self, "size", f"images must be at least {SMALLEST_IMAGE} pixels wide and high")
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
         require(self.box is None or self.box[3] > 0.0, self, "box", "the last number is the cube's edge, over 0")
 

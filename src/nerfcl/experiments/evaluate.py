@@ -69,7 +69,8 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     if not len(views):
         raise NerfclError(Argument("view", request.view), f": {data} has no such {split} view")
     device = replace(experiment, device=request.device).torch_device
-    rays_per_pixel = request.rays_per_pixel or experiment.training.rays_per_pixel
+    own = experiment.training.rays_per_pixel
+    rays_per_pixel = own if request.rays_per_pixel is None else request.rays_per_pixel
     pixel_offsets(rays_per_pixel)  # refuses what is not a square number
     model = evaluated_model(checkpoint, device)
     compilation_seconds()

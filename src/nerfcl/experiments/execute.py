@@ -55,7 +55,7 @@ def execute(
         return watch(experiment, experiment.stream, folder, label=label, command=command)
     run = Run(experiment, prepared or prepare(experiment), folder, label, show, command)
     outputs = outputs or (FrameOutputs() if isinstance(experiment.stream, FrameStream) else TaskOutputs())
-    if folder.exists():  # nothing of another run is read
+    if _is_there(folder):  # nothing of another run is read
         outputs.claim(run)
     learner = _take_up(run, outputs, begin)
     outputs.claim(run)  # a new folder is made only when nothing can be refused any more
@@ -64,6 +64,14 @@ def execute(
         with outputs.callbacks(run, learner) as callbacks:
             learn(run.prepared.stream, learner, run.prepared.training, callbacks, until=until)
     return outputs.finish(run, learner)
+
+
+def _is_there(folder: Path) -> bool:
+    """Tell whether a folder exists, or could not even be asked for: claiming it says why."""
+    try:
+        return folder.exists()
+    except (OSError, ValueError):
+        return True
 
 
 def _take_up(run: Run, outputs: Outputs, begin: Callable[[Run, Learner], None] | None) -> Learner:

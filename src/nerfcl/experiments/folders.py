@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfcl.config.comparison import Comparison
+from nerfcl.config.configurations import ConfigurationText
 from nerfcl.config.experiment import SCHEMA, Experiment, read_description
 from nerfcl.config.migration import comparison_of_options, experiment_of_options
 from nerfcl.config.options import leaves_of
@@ -102,8 +103,10 @@ def description_in(folder: Path) -> Experiment | Comparison:
 def label_in(path: Path) -> str | None:
     """Read the label of a run's strategy in a config.json, also in one of version 0.1."""
     content = read_description(path)
-    label = content.get("label") or content.get("settings", {}).get("strategy")
-    return label.partition("=")[0] if isinstance(label, str) else None
+    if "settings" in content:
+        return ConfigurationText.parse(content["settings"]["strategy"]).label
+    label = content.get("label")
+    return label if isinstance(label, str) else None
 
 
 def described_by(path: Path) -> Experiment | Comparison:
@@ -119,7 +122,12 @@ def _described(content: dict[str, Any], path: Path) -> Experiment | Comparison:
     try:
         if "settings" in content:
             options = content["settings"]
-            return comparison_of_options(options) if "strategies" in options else experiment_of_options(options)
+            if "data" not in options:  # of a scene that was made
+                raise NerfclError("does not describe an experiment; name the config.json of an output folder")
+            # There and back: that refuses values of other types.
+            if "strategies" in options:
+                return Comparison.from_plain(comparison_of_options(options).to_plain())
+            return Experiment.from_plain(experiment_of_options(options).to_plain())
         if "comparison" in content:
             return Comparison.from_plain(content["comparison"])
         return Experiment.from_plain(content["experiment"])

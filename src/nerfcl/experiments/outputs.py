@@ -177,8 +177,9 @@ def draw_forgetting(path: Path, histories: Mapping[str, History], prepared: Prep
     """Draw one old view while training goes on, for each of several runs."""
     watched = prepared.stream.watched
     truth = prepared.stream.groups[watched.group].test.images[watched.view].numpy()
-    frames = {label: history.frames for label, history in histories.items()}
-    forgetting_gif(path, frames, truth, prepared.stream.names, *prepared.training.length)
+    frames = {label: history.frames for label, history in histories.items() if history.frames}
+    if frames:
+        forgetting_gif(path, frames, truth, prepared.stream.names, *prepared.training.length)
 
 
 def draw_seen_frames(folder: Path, histories: Mapping[str, History], stream: Stream, title: str) -> None:

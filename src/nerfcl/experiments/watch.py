@@ -23,6 +23,8 @@ from nerfcl.reports.live.progress import StreamLine
 from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
 from nerfcl.training.evaluation import evaluate
+from nerfcl.training.loop import check_boundaries
+from nerfcl.training.settings import OptimiserSettings
 
 
 def watch(
@@ -50,6 +52,11 @@ def watch(
     if experiment.field.renderer != "occupancy":
         name = experiment.field.registry.name_of(type(experiment.field))
         raise NerfclError(Argument("field", name), ": cannot be learned from frames whose scene is not known before")
+    optimiser = experiment.training.optimiser
+    if optimiser.schedule in ("cosine", "poly") and optimiser.schedule_epochs is None:
+        why = ": ends with the stream, and where a watched one ends is not known; choose another schedule"
+        raise NerfclError(Argument("schedule", optimiser.schedule, OptimiserSettings), why)
+    check_boundaries(experiment.strategy, announced=False)
     device = experiment.torch_device
     claim_folder(folder, experiment, label=label, command=command)
     source = WatchedFolder(stream.folder, stream.size)
