@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -24,6 +25,7 @@ version = release = nerfcl.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "_generated"]
 myst_heading_anchors = 3
+smartquotes = False  # flags begin with two hyphens
 nitpicky = True  # every name that a page links to is here; types of other libraries and of the inside are not
 nitpick_ignore_regex = [
     ("py:class", r"(?!nerfcl\.).*"),
@@ -83,7 +85,8 @@ def manual_of(command: type) -> str:
             default = "off" if field.default is False else str(field.default)
         flag = field.name if field.name == "checkpoint" else f"--{field.name.replace('_', '-')}"
         metavar = getattr(described, "metavar", None) or ""
-        lines.append(f"| `{f'{flag} {metavar}'.strip()}` | {text.replace('|', '/')} | {default} |")
+        text = re.sub(r"(--[a-z-]+)", r"`\1`", text)
+        lines.append(f"| `{f'{flag} {metavar}'.strip()}` | {text} | {default} |")
     return "\n".join(lines) + "\n"
 
 

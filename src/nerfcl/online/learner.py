@@ -124,9 +124,12 @@ class OnlineLearner:
             center: of the cube, world units.
             side: its edge, world units.
             image_width: of the frames that will come, pixels; decides how fine a grid is.
-            strategy, settings, seed, device: as of the class.
+            strategy: as of the class.
+            settings: as of the class.
             field: what is learned; None is a hash grid.
             background: colour behind the cube, sRGB in [0, 1].
+            seed: as of the class.
+            device: as of the class.
         """
         box = Box.around(center, side)
         model = OccupancyModelSettings.in_box(field or HashGridSettings(), box, image_width, background)

@@ -140,7 +140,9 @@ class Scene:
 
     Attributes:
         name: short, for titles and file names.
-        train, val, test: the three sets of views.
+        train: views to train on.
+        val: views to choose settings with.
+        test: views to test on.
         background: colour behind everything, sRGB in [0, 1].
         box: what the field covers: in the world, or in normalised device coordinates where there are any.
         ndc: how models warp world rays before they sample them; None is not at all. Views and rays stay in world

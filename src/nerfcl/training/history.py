@@ -34,13 +34,16 @@ class History:
     Attributes:
         R: a row for each test: mean PSNR (dB) on every group's test views, NaN where it has none.
         tested: how many experiences had been learned at each row of R.
-        psnr, ssim: [i][j] values of each view behind R[i][j].
+        psnr: [i][j] PSNR (dB) of each view behind R[i][j].
+        ssim: [i][j] SSIM of each view behind R[i][j].
         renderings: [i] maps positions of the watched group's test views to their renderings at row i of R.
         validation: evaluations on validation views while training.
         seen: (experiences so far, PSNR of every train view seen by then, in their order).
         frames: (experiences so far with a fraction, (H, W, 3) uint8): the watched view while training.
         steps: training steps so far.
-        training, evaluation, compilation: seconds spent so far.
+        training: seconds spent on steps so far.
+        evaluation: seconds spent on evaluation so far.
+        compilation: seconds spent on compiling kernels.
         memory_bytes: bytes that the strategy keeps of the past.
 
     Example:

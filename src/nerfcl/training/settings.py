@@ -25,7 +25,8 @@ class OptimiserSettings:
     Attributes:
         optimiser: "adam" (Kingma & Ba 2015), "sgd" or "radam" (Liu et al. 2020).
         learning_rate: the highest that `schedule` gives, before `warmup_multiplier`.
-        betas, epsilon: of adam.
+        betas: of adam.
+        epsilon: of adam.
         momentum: of sgd.
         weight_decay: added to the gradient, times the parameter.
         schedule: "warm-cosine", "constant", "step", "cosine" or "poly".
