@@ -1,4 +1,4 @@
-"""Training step and rendering on every device there is. Writes benchmarks/devices.md.
+"""Measure training steps and rendering on every available device. Writes benchmarks/devices.md.
 
 python benchmarks/devices.py [--data PATH] [--out FILE]
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
+import nerfcl  # noqa: F401  isort: skip: configures thread pools before torch starts its own
 import torch
 from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(device: torch.device, settings: ModelSettings, stream: Stream) -> dict[str, str]:
-    """The table's column for one device."""
+    """Measure one device; return its column of the table."""
     learner = new_learner(FineTune(), lambda: settings.build(0, device), 0)
     training = TrainingSettings(evaluation=EvaluationSettings(evaluate_every=10_000, frame_every=0))
     history = learn(stream, learner, training, until=1)
@@ -92,7 +92,7 @@ def step_seconds(model: OccupancyModel, stream: Stream, count: int) -> float:
 
 
 def median_seconds(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    """Median time of a call, with the device's work done, after two that are not counted."""
+    """Measure the median time of a call, synchronised with the device, after two warm-up calls."""
     times = []
     for _ in range(repeats + 2):
         started = time.perf_counter()

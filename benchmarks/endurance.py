@@ -1,9 +1,9 @@
-"""A stream that is killed, and one that is long. Writes docs/results/endurance.md.
+"""Measure a long stream, and a stream that is killed repeatedly. Writes docs/results/endurance.md.
 
 python benchmarks/endurance.py --spiral SPIRAL [--data PATH] [--kills 20] [--steps-per-chunk 4] [--runs FOLDER]
 
-SPIRAL is what `nerfcl make-scene --trajectory spiral --frames 5000 --img-wh 64 64 --out SPIRAL` renders; it is pushed
-frame by frame into an `OnlineLearner`. PATH is the scene whose stream is killed.
+SPIRAL is the output of `nerfcl make-scene --trajectory spiral --frames 5000 --img-wh 64 64 --out SPIRAL`; it is pushed
+frame by frame into an `OnlineLearner`. PATH is the scene of the stream that is killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
+import nerfcl  # noqa: F401  isort: skip: configures thread pools before torch starts its own
 import numpy as np
 import torch
 from machine import lego_or_builtin, processor, versions
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure_flatness(spiral: Path, steps_per_chunk: int) -> list[dict[str, float]]:
-    """Memory of the process and time per step while all of the spiral's train and test frames are pushed in."""
+    """Measure process memory and time per step while all train and test frames of the spiral are pushed."""
     frames = _frames_along(spiral)
     compile_kernels()
     learner = OnlineLearner.around(
@@ -84,7 +84,7 @@ def measure_flatness(spiral: Path, steps_per_chunk: int) -> list[dict[str, float
 
 
 def _frames_along(spiral: Path) -> list[tuple[Path, np.ndarray, tuple[float, float, float, float]]]:
-    """All train and test frames in the order of the flight."""
+    """List all train and test frames in the order of the trajectory."""
     frames = []
     for split in ("train", "test"):
         content = json.loads((spiral / f"transforms_{split}.json").read_text())
@@ -94,7 +94,7 @@ def _frames_along(spiral: Path) -> list[tuple[Path, np.ndarray, tuple[float, flo
             focal = 0.5 * width / np.tan(0.5 * content["camera_angle_x"])
             pose = np.array(entry["transform_matrix"])
             frames.append((file, pose, (focal, focal, width / 2, height / 2)))
-    return sorted(frames, key=lambda frame: frame[0].stem)  # numbered along the flight
+    return sorted(frames, key=lambda frame: frame[0].stem)  # numbered along the trajectory
 
 
 def _resident_bytes() -> float:
@@ -103,7 +103,7 @@ def _resident_bytes() -> float:
 
 
 def measure_kills(data: str, kills: int, runs: Path) -> dict[str, Any]:
-    """A run without interruption and one that is killed at random points, by SIGKILL; do they end alike?"""
+    """Compare a run killed by SIGKILL at random times with an uninterrupted one."""
     shutil.rmtree(runs, ignore_errors=True)
     command = [sys.executable, "-m", "nerfcl", "online", "--data", data, "--steps", "16", "--out"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -113,7 +113,7 @@ def measure_kills(data: str, kills: int, runs: Path) -> dict[str, Any]:
     chance, done = random.Random(0), []
     while len(done) < kills:
         process = subprocess.Popen([*command, str(runs / "killed")], **quiet)
-        try:  # a run gets as far as to learn a few chunks more, or is killed before
+        try:  # enough for a few more chunks, or for none
             process.wait(timeout=chance.uniform(1.0, 12.0))
             raise SystemExit(f"the stream ended before it was killed {kills} times; ask for fewer --kills")
         except subprocess.TimeoutExpired:
@@ -143,9 +143,9 @@ def _same_models(runs: Path) -> bool:
 
 def _head() -> list[str]:
     return [
-        "# A stream that is long, and one that is killed",
+        "# A long stream, and a killed one",
         "",
-        f"Rebuilt by `python benchmarks/endurance.py --spiral SPIRAL`; {processor()}; {versions()}.",
+        f"Reproduced by `python benchmarks/endurance.py --spiral SPIRAL`; {processor()}; {versions()}.",
         "",
     ]
 
@@ -159,15 +159,15 @@ def _flat_section(marks: list[dict[str, float]], steps_per_chunk: int) -> list[s
     ]
     steps = statistics.median(mark["step"] for mark in marks)
     return [
-        "## Long",
+        "## Long stream",
         "",
         f"{late['frame']:.0f} frames of the spiral, pushed one by one into an `OnlineLearner` (20,480 rays, chunks of",
-        f"2 frames, {steps_per_chunk} steps a chunk). From frame {early['frame']:.0f} to the last: process memory",
+        f"2 frames, {steps_per_chunk} steps per chunk). From frame {early['frame']:.0f} to the last: process memory",
         f"{late['process'] / early['process'] - 1:+.1%}, time per step {late['step'] / early['step'] - 1:+.1%}",
-        f"(median of all stretches {1000 * steps:.1f} ms). What is kept grows by the cameras of the frames that rays",
-        "are kept of, up to one camera a ray.",
+        f"(median over all rows {1000 * steps:.1f} ms). What is kept grows with the cameras of the frames with stored",
+        "rays, up to one camera per ray.",
         "",
-        "| frame | process | step, since the row before | kept of the past |",
+        "| frame | process memory | time per step since the previous row | kept of the past |",
         "|---|---|---|---|",
         *rows,
         "",
@@ -175,13 +175,13 @@ def _flat_section(marks: list[dict[str, float]], steps_per_chunk: int) -> list[s
 
 
 def _kills_section(killed: dict[str, Any]) -> list[str]:
-    same = "the same figures" if killed["equal"] else "**other figures**"
-    model = "the same model, bit for bit" if killed["models"] else "**another model**"
+    same = "the same results" if killed["equal"] else "**different results**"
+    model = "a bit-identical model" if killed["models"] else "**a different model**"
     return [
-        "## Killed",
+        "## Killed stream",
         "",
         f"`nerfcl online` on a stream of 50 chunks, killed {len(killed['done'])} times by SIGKILL at random points and",
-        f"started again, ends with {same} and {model} as without a kill. Chunks done at each kill:",
+        f"restarted, ends with {same} and {model} as without kills. Chunks done at each kill:",
         f"{', '.join(map(str, killed['done']))}.",
         "",
     ]

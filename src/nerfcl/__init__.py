@@ -18,12 +18,12 @@ from typing import Any
 
 import lazy_loader
 
-# torch and numba each bring a pool of OpenMP threads and take turns on the same cores. By default an idle pool spins
-# for milliseconds, against the other one; sleeping at once costs a wake-up at each of some forty parallel loops a step.
-# Some ten microseconds are the mean. It must be set before either is loaded.
+# torch and numba each bring an OpenMP thread pool, and the two take turns on the same cores. By default an idle pool
+# spins for milliseconds and starves the other; sleeping at once costs a wake-up in each of some forty parallel loops
+# per step. Spinning for about ten microseconds is the compromise. It must be set before either is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-# The names stand in __init__.pyi. Each is imported when it is first used, so that `import nerfcl` stays quick.
+# The names are listed in __init__.pyi and imported on first use, so that `import nerfcl` stays fast.
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 

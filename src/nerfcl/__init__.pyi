@@ -1,4 +1,4 @@
-"""The public names, and where each lives; `__init__.py` imports one when it is first used."""
+"""The public names and the modules that define them; `__init__.py` imports each on first use."""
 
 from .config.comparison import Comparison as Comparison
 from .config.configurations import Configuration as Configuration

@@ -1,4 +1,4 @@
-"""python -m nerfcl"""
+"""Entry point of `python -m nerfcl`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see, and the arguments that its message speaks of."""
+"""The exception meant for users, and the arguments that its message refers to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Unset(enum.Enum):
-    """Stands for a value that was not given; None is a value."""
+    """Marks a value that was not given, since None is a value."""
 
     UNSET = "unset"
 
@@ -19,14 +19,14 @@ UNSET = Unset.UNSET
 
 @dataclass(frozen=True)
 class Argument:
-    """A Python argument that an error message speaks of.
+    """An argument that an error message refers to.
 
-    As text it reads ``name=value``. A command line spells it as the flag that sets it, see `NerfclError.spelled`.
+    Its text is ``name=value``. A command line spells it as the flag that sets it, see `NerfclError.spelled`.
 
     Attributes:
-        name: of the parameter or of the dataclass field.
-        value: what was given; `UNSET` where the message names the argument only.
-        owner: the dataclass that has the field; None for a function's parameter.
+        name: name of the parameter or dataclass field.
+        value: the given value; `UNSET` if the message only names the argument.
+        owner: the dataclass that defines the field; None for a function parameter.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Argument:
         return f"{self.name}={self.value!r}" if isinstance(self.value, str) else f"{self.name}={self.value}"
 
     def written(self, name: str, equals: str = " ") -> str:
-        """Write it under another name, as a command line does.
+        """Format the argument under another name, as on a command line.
 
         Example:
             >>> Argument("size", (16, 8)).written("--img-wh")
@@ -52,12 +52,12 @@ class Argument:
 
 
 class NerfclError(Exception):
-    """Something the user can put right: says what is wrong, where, and what to do next.
+    """An error that the user can fix; says what is wrong, where, and what to do next.
 
-    The command line prints it as one line and exits with code 2.
+    The command line prints it on one line and exits with code 2.
 
     Args:
-        parts: pieces of the message, in order; those that are an `Argument` can be spelled in another way.
+        parts: pieces of the message, in order; each `Argument` among them can be spelled differently.
 
     Example:
         >>> error = NerfclError(Argument("steps", 0), ": must be at least 1")
@@ -74,18 +74,18 @@ class NerfclError(Exception):
         return self.spelled(str)
 
     def spelled(self, spell: Callable[[Argument], str]) -> str:
-        """Return the message, with every argument as `spell` writes it."""
+        """Return the message with every argument formatted by `spell`."""
         return "".join(spell(part) if isinstance(part, Argument) else str(part) for part in self.args)
 
 
 def require(condition: bool, settings: object, name: str, *why: object) -> None:
-    """Refuse a field of a settings dataclass unless a condition holds.
+    """Reject a field of a settings dataclass unless a condition holds.
 
     Args:
-        condition: what must hold.
+        condition: what must be true.
         settings: the dataclass instance.
-        name: of its field.
-        why: pieces of the message after "name=value: "; may hold arguments, too.
+        name: name of the field.
+        why: pieces of the message after "name=value: "; may include arguments.
 
     Raises:
         NerfclError: the condition does not hold.

@@ -1,4 +1,4 @@
-"""How long loops report how far they have come, without knowing to whom."""
+"""Progress of long loops, independent of how it is shown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Track(Protocol):
-    """Iterates over a sequence and may show how far it has come."""
+    """Iterates over a sequence and may show progress."""
 
     def __call__(self, items: Sequence[T], what: str, /) -> Iterable[T]: ...
 
 
 def untracked(items: Sequence[T], what: str, /) -> Iterable[T]:
-    """Iterate over a sequence and show nothing."""
+    """Iterate over a sequence without showing progress."""
     del what
     return items

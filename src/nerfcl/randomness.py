@@ -1,4 +1,4 @@
-"""Where random numbers come from."""
+"""Seeded random number generators."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import torch
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:
-    """Return a generator that belongs to one purpose, so that strategies do not disturb each other's draws."""
+    """Return a generator for one purpose, so that draws for different purposes do not affect each other."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

@@ -1,4 +1,4 @@
-"""Registries: names -> classes, imported only when they are used."""
+"""Registries: classes by name, imported on first use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from nerfcl.errors import Argument, NerfclError
 
 
 class Registry(Mapping[str, type[Any]]):
-    """Classes by name; a class is imported when it is first asked for.
+    """Classes by name, each imported on first access.
 
     Args:
-        kind: what the names are names of, as the argument that takes them is called.
+        kind: what is registered, spelled like the argument that selects it.
         places: "module:Class" by name.
 
     Example:
@@ -45,6 +45,6 @@ class Registry(Mapping[str, type[Any]]):
         return name in self._places
 
     def name_of(self, cls: type) -> str | None:
-        """Return the name of a registered class; None for any other."""
+        """Return the name of a class, or None if it is not registered."""
         place = f"{cls.__module__}:{cls.__qualname__}"
         return next((name for name, known in self._places.items() if known == place), None)

@@ -1,7 +1,7 @@
-"""Settings <-> plain values (dicts, lists, numbers, words) that JSON and checkpoints hold.
+"""Settings <-> plain values (dicts, lists, numbers, strings) that JSON and checkpoints can hold.
 
-Dataclasses become dicts of their fields. Where a type is the base of registered classes (it has a `registry`), the
-dict names the class under "kind". Nothing that is read can run code: only registered classes are made.
+Dataclasses become dicts of their fields. If a type is the base of registered classes (it has a `registry`), the dict
+names the class under "kind". Loading runs no foreign code: data can only choose among registered classes.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(cls: type[T], value: Any) -> T:
-    """Convert plain values to settings; fields that are missing have their defaults.
+    """Convert plain values to settings; missing fields take their defaults.
 
     Args:
         cls: a dataclass, or the base of registered ones.
-        value: what `to_plain` returned, perhaps edited.
+        value: what `to_plain` returned, possibly edited.
 
     Raises:
-        NerfclError: the values do not fit; says where and why.
+        NerfclError: the values are invalid; says where and why.
     """
     try:
         return _converter().structure(value, cls)
     except NerfclError:
         raise
-    except Exception as error:  # cattrs collects whatever went wrong in groups of exceptions
+    except Exception as error:  # cattrs raises groups of exceptions of any type
         raise _first_refusal(error) or NerfclError("; ".join(_explain(error))) from None
 
 
 def is_registered(value: Any) -> bool:
-    """Tell whether settings are of a registered class, so that they can be made again from plain values."""
+    """Tell whether settings are of a registered class, so that they can be restored from plain values."""
     return type(value).registry.name_of(type(value)) is not None
 
 
@@ -62,7 +62,7 @@ def _explain(error: Exception) -> list[str]:
 
 
 def _first_refusal(error: BaseException) -> NerfclError | None:
-    """Find the refusal of settings that were made of well-formed values."""
+    """Find the error of settings that reject well-formed values."""
     if isinstance(error, NerfclError):
         return error
     parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
@@ -82,7 +82,7 @@ def _converter() -> Converter:
 
 
 def _strict(kind: type[T], accepted: tuple[type, ...]) -> Callable[[Any, Any], T]:
-    """Convert nothing: a word is no number, and a number no truth value."""
+    """Accept only the right type, without conversion: neither "1" for 1, nor 1 for True."""
 
     def structure(value: Any, _: Any) -> T:
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
@@ -103,7 +103,7 @@ def _structure_registered(converter: Converter, base: Any) -> Callable[[Any, Any
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get(KIND), str):
             choices = ", ".join(registry)
-            raise NerfclError(f"a {registry.kind} must be an object that names its '{KIND}', one of {choices}")
+            raise NerfclError(f"a {registry.kind} must be an object with a '{KIND}', one of {choices}")
         cls = registry[value[KIND]]
         return functions(cls)({name: field for name, field in value.items() if name != KIND}, cls)
 
@@ -115,7 +115,7 @@ def _unstructure_registered(converter: Converter, base: Any) -> Callable[[Any], 
 
     def unstructure(value: Any) -> dict[str, Any]:
         name = base.registry.name_of(type(value))
-        # Fields of somebody else's class may be anything, and nobody could make it from them.
+        # Fields of an unregistered class may hold anything, and it could not be restored from them.
         return {KIND: name} if name is None else {KIND: name, **functions(type(value))(value)}
 
     return unstructure

@@ -80,8 +80,8 @@ def test_the_box_is_refused_without_a_watched_folder(refuse: Refuse) -> None:
     [
         ("run", "--no-such-option --order --frames --strategies --seeds --jobs --watch --ewc-lambda"),
         ("compare", "--no-such-option --order --strategy --seed --watch --box --ewc-lambda"),
-        ("online", "--no-such-option --tasks --steps --epochs --strategies --seeds --ray --ewc-lambda"),
-        ("compare-online", "--no-such-option --tasks --steps --epochs --strategy --seed --watch --box --ewc-lambda"),
+        ("online", "--no-such-option --tasks --epochs --strategies --seeds --ray --ewc-lambda"),
+        ("compare-online", "--no-such-option --tasks --epochs --strategy --seed --watch --box --ewc-lambda"),
         ("eval", "--no-such-option --strategy"),
         ("make-scene", "--no-such-option --data"),
     ],

@@ -76,7 +76,7 @@ OF_TASKS: list[tuple[list[str], str]] = [
     (["--tasks", "right", "right"], "--tasks right right: names a task twice"),
     (["--tasks", "sectors:0"], "--tasks sectors:0: write sectors:N"),
     (["--tasks", "sectors:many"], "--tasks sectors:many: write sectors:N"),
-    (["--tasks", "all", "right"], "--tasks all right: 'all' and 'sectors:N' are whole streams"),
+    (["--tasks", "all", "right"], "--tasks all right: 'all' and 'sectors:N' cannot be combined"),
     (["--tasks", "sectors:2", "sectors:3"], "--tasks sectors:2 sectors:3"),
     (["--tasks", "sectors:200"], "for task 'sector"),
     (["--tasks"], "--tasks"),
@@ -100,32 +100,32 @@ OF_RUNS: list[tuple[list[str], str]] = [
     (["--strategy", "ewc:ewc-lambda=-1"], "ewc-lambda=-1.0: must not be negative"),
     (["--strategy", "distill:renew-every=0"], "snapshot-every=0: must be at least 1"),
     (["--strategy", "replay+", "--update-losses"], "--update-losses"),
-    (["--strategy", "replay+", "--memory-bytes", "3"], "--memory-bytes 3: has no room for a ray"),
+    (["--strategy", "replay+", "--memory-bytes", "3"], "--memory-bytes 3: is too small for a single ray"),
     (["--strategy", "replay+:memory-fill=lowest"], "--memory-fill lowest: a snapshot needs rays of every frame"),
     (["--strategy", "replay-images", "--memory-bytes", "0"], "--memory-bytes 0: must be at least 1"),
     # Descriptions of another kind, and such as are none.
-    (["--config", "{root}/none/config.json"], "none/config.json: no such file; name the config.json of an"),
+    (["--config", "{root}/none/config.json"], "none/config.json: no such file; give the config.json of an"),
     (["--config", "{root}"], "cannot be read as JSON"),
     (["--config", "{root}/a file"], "a file: cannot be read as JSON"),
     (["--config", "{scene}/transforms_train.json"], "transforms_train.json: does not describe an experiment"),
 ]
 OF_COMPARISONS: list[tuple[list[str], str]] = [
     (["--strategies"], "--strategies"),
-    (["--strategies", "replay", "replay"], "--strategies replay replay: name "),
-    (["--strategies", "all", "replay"], "--strategies all replay: name "),
+    (["--strategies", "replay", "replay"], "--strategies replay replay: give "),
+    (["--strategies", "all", "replay"], "--strategies all replay: give "),
     (["--strategies", "finetune", "magic"], "magic: is unknown; choose from finetune"),
     (["--strategies", ""], "is unknown; choose from finetune"),
-    (["--strategies", "a=replay", "a=replay:memory-fill=reservoir"], "'a' names a folder twice"),
-    (["--strategies", "a b=replay", "a/b=finetune"], "'a/b' names a folder twice"),
-    (["--strategies", "all", "replay=finetune"], "'replay' names a folder twice"),
-    (["--strategies", "finetune", "..=replay"], "'..' names a folder of the comparison's own"),
-    (["--strategies", "finetune", ".=replay"], "'.' names a folder of the comparison's own"),
+    (["--strategies", "a=replay", "a=replay:memory-fill=reservoir"], "'a' gives two configurations the same folder"),
+    (["--strategies", "a b=replay", "a/b=finetune"], "'a/b' gives two configurations the same folder"),
+    (["--strategies", "all", "replay=finetune"], "'replay' gives two configurations the same folder"),
+    (["--strategies", "finetune", "..=replay"], "'..' is reserved by the comparison"),
+    (["--strategies", "finetune", ".=replay"], "'.' is reserved by the comparison"),
     (["--strategies", "finetune", "replay:colour=red"], "has no hyperparameter colour"),
     (["--strategies", "finetune", "replay:memory-rays=many"], "--memory-rays many: must be of type int"),
     (["--strategies", "finetune", "replay:memory-rays=0"], "--memory-rays 0: must be at least 1"),
     (["--seeds"], "--seeds"),
-    (["--seeds", "1", "1"], "--seeds 1 1: name at least one, and none twice"),
-    (["--seeds", "-1"], "--seeds -1: name how many seeds, or which"),
+    (["--seeds", "1", "1"], "--seeds 1 1: give at least one, and none twice"),
+    (["--seeds", "-1"], "--seeds -1: give the number of seeds"),
     (["--budget-bytes", "64X"], "--budget-bytes 64X: must be a number of bytes"),
     (["--budget-bytes", "64K", "65536"], "--budget-bytes 64K 65536: two are the same"),
     (["--jobs", "0"], "--jobs 0: must be at least 1"),
@@ -153,7 +153,7 @@ def test_run_refuses(options: list[str], words: str, refuse: Refuse) -> None:
     [
         *OF_FRAMES,
         *OF_RUNS,
-        (["--strategy", "soft-targets"], "--strategy soft-targets: needs to be told where tasks end"),
+        (["--strategy", "soft-targets"], "--strategy soft-targets: needs to know where tasks end"),
         (["--config", "{root}/run/config.json"], "describes another kind of stream; use `nerfcl run`"),
         (["--config", "{root}/compare/config.json"], "use `nerfcl compare`"),
         (["--config", "{root}/compare-online/config.json"], "use `nerfcl compare-online`"),
@@ -166,15 +166,15 @@ def test_online_refuses(options: list[str], words: str, refuse: Refuse) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--watch", "{root}/none"], "/none: no such folder; make it before frames are written to it"),
+        (["--watch", "{root}/none"], "/none: no such folder; create it before frames are written to it"),
         (["--watch", "{root}/a file"], "/a file: no such folder"),
-        (["--field", "nerf"], "--field nerf: cannot be learned from frames whose scene is not known"),
+        (["--field", "nerf"], "--field nerf: does not work on a watched folder"),
         (["--strategy", "magic"], "--strategy magic"),
-        (["--strategy", "soft-targets"], "--strategy soft-targets: needs to be told where tasks end"),
+        (["--strategy", "soft-targets"], "--strategy soft-targets: needs to know where tasks end"),
         (["--chunk-frames", "0"], "--chunk-frames 0: must be at least 1"),
         (["--steps", "0"], "--steps 0: must be at least 1"),
         (["--max-resolution", "2"], "--max-resolution 2"),
-        (["--box", "0", "0", "0", "0"], "--box 0.0 0.0 0.0 0.0: the last number is the cube's edge"),
+        (["--box", "0", "0", "0", "0"], "--box 0.0 0.0 0.0 0.0: the edge length (last number) must be positive"),
         (["--img-wh", "0", "0"], "--img-wh 0 0"),
         (["--device", "abacus"], "--device abacus"),
         # These end with a stream, and this one has no end.
@@ -191,7 +191,7 @@ def test_watching_refuses(options: list[str], words: str, refuse: Refuse) -> Non
     [
         *OF_TASKS,
         *OF_COMPARISONS,
-        (["--strategies", "finetune", "first-task=replay:memory-rays=9"], "'first-task' names a folder of the"),
+        (["--strategies", "finetune", "first-task=replay:memory-rays=9"], "'first-task' is reserved by the comparison"),
         (["--config", "{root}/online/config.json"], "use `nerfcl compare-online`"),
         (["--config", "{root}/compare-online/config.json"], "use `nerfcl compare-online`"),
     ],
@@ -205,7 +205,7 @@ def test_compare_refuses(options: list[str], words: str, refuse: Refuse) -> None
     [
         *OF_FRAMES,
         *OF_COMPARISONS,
-        (["--strategies", "finetune", "soft-targets"], "soft-targets: needs to be told where tasks end"),
+        (["--strategies", "finetune", "soft-targets"], "soft-targets: needs to know where tasks end"),
         (["--config", "{root}/run/config.json"], "use `nerfcl compare`"),
         (["--config", "{root}/compare/config.json"], "use `nerfcl compare`"),
     ],
@@ -215,7 +215,7 @@ def test_compare_online_refuses(options: list[str], words: str, refuse: Refuse) 
 
 
 def test_compare_online_refuses_a_watched_folder(refuse: Refuse) -> None:
-    assert "names no scene" in refuse(["compare-online", "--config", "{root}/watching/config.json"])
+    assert "has no scene" in refuse(["compare-online", "--config", "{root}/watching/config.json"])
 
 
 @pytest.mark.parametrize("command", ["compare", "compare-online"])
@@ -225,7 +225,7 @@ def test_budgets_that_nothing_fits_into_are_refused(
     options = ["--strategies", "replay", "agem", "--budget-bytes", "20"]
     assert main([command, "--data", str(shared_scene), *SMALL, *options, "--out", str(tmp_path / "out")]) == 2
     left_out = [f"{name}: nothing useful fits into 20; left out" for name in ("replay", "agem")]
-    refusal = "nerfcl: --budget-bytes 20: no strategy can keep so little"
+    refusal = "nerfcl: --budget-bytes 20: is too small for every strategy; give larger budgets"
     assert capsys.readouterr().err.splitlines() == [*left_out, refusal]
     assert not (tmp_path / "out").exists()
 
@@ -239,8 +239,8 @@ def test_budgets_that_nothing_fits_into_are_refused(
         ("{", "cannot be read as JSON"),
         ("[]", "does not describe an experiment"),
         ('{"command": "nerfcl run"}', "does not describe an experiment"),
-        ({"schema": 3}, "is not a whole description"),
-        ({"schema": 2, "experiment": {}}, "has schema 2, and this version of nerfcl reads 3"),
+        ({"schema": 3}, "is not a complete description"),
+        ({"schema": 2, "experiment": {}}, "has schema 2, but this version of nerfcl reads 3"),
         ({"schema": 3, "experiment": None}, ""),
         ({"schema": 3, "experiment": []}, ""),
         ({"schema": 3, "experiment": {"steps": 5}}, "steps"),
@@ -249,7 +249,7 @@ def test_budgets_that_nothing_fits_into_are_refused(
         ({"schema": 3, "experiment": {"seed": 1.5}}, "seed"),
         ({"schema": 3, "experiment": {"device": "abacus"}}, "--device abacus: must be one of"),
         ({"schema": 3, "experiment": {"scene": {"size": [16]}}}, "scene.size"),
-        ({"schema": 3, "experiment": {"strategy": {}}}, "names its 'kind'"),
+        ({"schema": 3, "experiment": {"strategy": {}}}, "with a 'kind'"),
         ({"schema": 3, "experiment": {"strategy": {"kind": "magic"}}}, "--strategy magic: is unknown"),
         ({"schema": 3, "experiment": {"field": {"kind": "nerf", "samples": 1}}}, "--samples 1: must be at least 3"),
         ({"schema": 3, "experiment": {"field": {"kind": "nerf", "width": 16}}}, "width"),
@@ -295,9 +295,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared_scene: Path) -> Pa
         (["run", *TASKS, "--steps", "1", "--strategy", "finetune"], "run", "(it differs in strategy)"),
         (["online", *A_STREAM, "--order", "file"], "online", "(it differs in order)"),
         (["compare", *TASKS, "--strategies", "finetune"], "run", "holds another run"),
-        (["run", *A_RUN], ".", "exists and is not a run's folder"),
-        (["compare-online", *FRAMES, "--strategies", "finetune"], ".", "exists and is not a run's folder"),
-        (["run", *A_RUN], "thesis.txt", "thesis.txt: exists and is not a run's folder"),
+        (["run", *A_RUN], ".", "exists but is not a run's folder"),
+        (["compare-online", *FRAMES, "--strategies", "finetune"], ".", "exists but is not a run's folder"),
+        (["run", *A_RUN], "thesis.txt", "thesis.txt: exists but is not a run's folder"),
         (["run", *A_RUN], "a" * 300, "cannot be used"),
         (["compare", *TASKS, "--strategies", "finetune"], "a" * 300, "cannot be used"),
     ],
@@ -382,7 +382,7 @@ def test_make_scene_refuses(options: list[str], words: str, refuse: Refuse) -> N
     assert words in refuse(["make-scene", *options])
 
 
-@pytest.mark.parametrize(("folder", "words"), [(".", "exists and is not"), ("run", "another")])
+@pytest.mark.parametrize(("folder", "words"), [(".", "exists but is not"), ("run", "another")])
 def test_make_scene_refuses_folders_of_something_else(
     folder: str, words: str, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,6 @@ def test_what_is_still_broken_after_the_marker_ends_it_until_it_is_mended(
 
 def test_a_folder_that_is_done_without_a_frame_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "done").touch()
-    assert f"--watch {tmp_path}: ended before a frame was completed" in refused(
+    assert f"--watch {tmp_path}: ended before any frame was complete" in refused(
         main, command(tmp_path, tmp_path / "out"), capsys
     )

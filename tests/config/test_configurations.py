@@ -169,11 +169,11 @@ def test_hyperparameters_and_values_that_there_are_not_are_refused(text: str, wo
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["a", "a"], r"'a' names a folder twice"),
-        (["a b", "a/b"], r"'a/b' names a folder twice"),
-        (["a", "taken"], r"'taken' names a folder of the comparison's own"),
-        ([".."], r"'\.\.' names a folder of the comparison's own"),
-        (["."], r"'\.' names a folder of the comparison's own"),
+        (["a", "a"], r"'a' gives two configurations the same folder"),
+        (["a b", "a/b"], r"'a/b' gives two configurations the same folder"),
+        (["a", "taken"], r"'taken' is reserved by the comparison"),
+        ([".."], r"'\.\.' is reserved by the comparison"),
+        (["."], r"'\.' is reserved by the comparison"),
     ],
 )
 def test_labels_that_cannot_name_folders_are_refused(labels: Sequence[str], words: str) -> None:

@@ -138,7 +138,7 @@ def test_a_learner_is_scored_on_a_scene_that_shows_the_same_place(capsys: pytest
     images = [(rgb.clamp(0.0, 1.0) * 255.0).round().byte().numpy() for rgb in rendered]
     truths = scene.test.images.numpy()
     assert main(["eval", "learner.pt", "--out", "scores"]) == 2
-    assert "name a scene that shows the same place with --data" in capsys.readouterr().err
+    assert "give a scene of the same place with --data" in capsys.readouterr().err
     assert main(["eval", "learner.pt", "--data", "tiny", "--out", "scores"]) == 0
     scores = read_json(Path("scores/scores.json"))
     assert [view["psnr"] for view in scores["views"]] == pytest.approx([*map(psnr, images, truths)])
@@ -172,7 +172,7 @@ def test_views_can_be_chosen() -> None:
     [
         ({"split": "spring"}, r"split='spring': must be one of train, val, test"),
         ({"view": "above"}, r"'above'"),
-        ({"view": "sector 12/36"}, r"view='sector 12/36': tiny has no such test view"),
+        ({"view": "sector 12/36"}, r"view='sector 12/36': matches no test view of tiny"),
         ({"rays_per_pixel": 3}, r"rays_per_pixel=3"),
         ({"data": "nowhere"}, r"nowhere"),
     ],

@@ -50,15 +50,15 @@ def test_runs_of_one_stream_share_it(stream: StreamSettings, shared_scene: Path)
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_budgets_that_no_configuration_can_meet_are_refused(stream: StreamSettings, shared_scene: Path) -> None:
-    with pytest.raises(NerfclError, match="budget_bytes='20 30': no strategy can keep so little"):
+    with pytest.raises(NerfclError, match="budget_bytes='20 30': is too small for every strategy"):
         plan(comparison(shared_scene, stream, "replay", "agem", budgets=(20, 30)))
 
 
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["replay", "replay-2K=agem:memory-rays=5"], "'replay-2K' names a folder twice"),
-        (["finetune", "first-task=replay:memory-rays=5"], "'first-task' names a folder of the comparison's own"),
+        (["replay", "replay-2K=agem:memory-rays=5"], "'replay-2K' gives two configurations the same folder"),
+        (["finetune", "first-task=replay:memory-rays=5"], "'first-task' is reserved by the comparison"),
     ],
 )
 def test_folders_may_not_meet(texts: list[str], words: str, shared_scene: Path) -> None:

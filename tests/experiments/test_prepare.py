@@ -72,7 +72,7 @@ def test_the_order_is_the_one_that_was_asked_for(on_frames: Experiment, tmp_path
     ("rays", "note"),
     [
         (768, ""),
-        (769, "the memory has room for 769 rays, and all tasks but the last have 768; all are kept\n"),
+        (769, "the memory has room for 769 rays, but all tasks except the last have only 768; all are kept\n"),
         (None, ""),
     ],
 )
@@ -95,10 +95,10 @@ def test_there_is_nothing_to_tell_of_other_memories(
 
 
 def test_strategies_that_must_be_told_of_tasks_are_refused_on_frames(on_frames: Experiment) -> None:
-    with pytest.raises(NerfclError, match="strategy='soft-targets': needs to be told where tasks end"):
+    with pytest.raises(NerfclError, match="strategy='soft-targets': needs to know where tasks end"):
         prepare(replace(on_frames, strategy=SoftTargetRegularization()))
 
 
 def test_frames_that_are_pushed_are_refused() -> None:
-    with pytest.raises(NerfclError, match="names no scene"):
+    with pytest.raises(NerfclError, match="has no scene"):
         prepare(replace(frames_experiment(), scene=None, stream=PushedStream()))

@@ -44,7 +44,7 @@ def test_a_process_that_dies_is_replaced_once(tmp_path: Path, capfd: pytest.Capt
     run_jobs(root, jobs, "all", Processes(root, "all", 1, ONE))
     assert texts(root)["mortal/done"] == "mortal with all on 1"
     printed = capfd.readouterr().err
-    assert "run mortal: its process was ended from outside (SIGKILL); it is started once more" in printed
+    assert "run mortal: its process died (SIGKILL); retrying once" in printed
 
 
 def test_a_job_whose_process_dies_twice_is_named_and_what_is_finished_is_kept(tmp_path: Path) -> None:

@@ -173,9 +173,9 @@ class NeedsBoundaries(Strategy):
 
 
 def test_strategies_that_need_boundaries_and_streams_of_scenes_are_refused(model: OccupancyModelSettings) -> None:
-    with pytest.raises(NerfclError, match=r"NeedsBoundaries.*needs to be told where tasks end"):
+    with pytest.raises(NerfclError, match=r"NeedsBoundaries.*needs to know where tasks end"):
         OnlineLearner(model, NeedsBoundaries())
-    with pytest.raises(NerfclError, match="takes frames that are pushed"):
+    with pytest.raises(NerfclError, match="takes pushed frames only"):
         OnlineLearner(model, experiment=Experiment(stream=TaskStream()))
 
 

@@ -94,7 +94,7 @@ def test_closing_frees_who_is_blocked_by_a_full_queue(scene: Scene, model: Occup
     threading.Timer(0.05, lambda: strategy.steps.release(99)).start()
     assert in_time(learner.close) is None
     thread.join(PATIENCE)
-    assert refusals == ["this learner was closed; make a new one, or load what it saved"]
+    assert refusals == ["this learner is closed; create a new one, or load a saved one"]
     assert learner.status().seen == 4
 
 

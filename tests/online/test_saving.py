@@ -136,7 +136,7 @@ def test_a_strategy_of_ones_own_is_given_again_where_it_is_loaded(
         learner.save(path)
         push(learner, scene.train, range(2, 4))
     for saved in (path, tmp_path / "auto.pt"):
-        with pytest.raises(NerfclError, match=r"\.pt: was saved with a strategy of your own; give it to `load` again"):
+        with pytest.raises(NerfclError, match=r"\.pt: was saved with a custom strategy; pass it to `load` again"):
             OnlineLearner.load(saved)
     with OnlineLearner.load(path, strategy) as loaded:
         push(loaded, scene.train, range(2, 4))
@@ -149,7 +149,7 @@ def test_files_that_are_no_learner_are_refused(model: OccupancyModelSettings, tm
     learner = new_learner(FineTune(), lambda: model.build(0, "cpu"), 0)
     save_checkpoint(tmp_path / "run.pt", learner, Experiment(strategy=FineTune()).to_plain(), model)
     for name, message in (
-        ("none.pt", "no such"), ("text.pt", r"text\.pt"), ("run.pt", "is the checkpoint of a run, not of an Online")
+        ("none.pt", "no such"), ("text.pt", r"text\.pt"), ("run.pt", "is a run's checkpoint, not an Online")
     ):  # fmt: skip
         with pytest.raises(NerfclError, match=message):
             OnlineLearner.load(tmp_path / name)

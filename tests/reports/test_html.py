@@ -75,16 +75,14 @@ def test_sentences_say_what_the_values_say() -> None:
     joint = single("joint", [[30.0, 10.0], [32.0, 32.0]], "upper bound", kept=8192.0)
     found = comparison([finetune, soft, joint])
     assert str(findings.best_sentence(found)) == (
-        "<b>&lt;soft&gt;</b> ends highest: 28.50 dB, mean over all tasks, 2.0 KB kept of the past, "
-        "3.50 dB below <b>joint</b>; <b>finetune</b> ends at 25.50."
+        "<b>&lt;soft&gt;</b> is best: 28.50 dB, mean over all tasks, with 2.0 KB kept of the past, "
+        "3.50 dB below <b>joint</b>; <b>finetune</b> reaches 25.50 dB."
     )
     assert str(findings.front_sentence(found)) == (
-        "On the front, where no other keeps as little and ends as high: "
-        "<b>finetune</b>, <b>&lt;soft&gt;</b> (2 of 2 configurations)."
+        "On the Pareto front of bytes and PSNR: <b>finetune</b>, <b>&lt;soft&gt;</b> (2 of 2 configurations)."
     )
     assert str(findings.forgetting_sentence(found)) == (
-        "<b>&lt;soft&gt;</b> forgets least: what was learned before the last task changes by −3.00 dB; "
-        "<b>finetune</b> forgets most, −10.00 dB."
+        "<b>&lt;soft&gt;</b> forgets least: backward transfer −3.00 dB; <b>finetune</b> forgets most: −10.00 dB."
     )
     views = {each.label: each.old_views for each in found.summaries}
     assert str(findings.views_sentence(found, views)) == "Of 2 old views, 2 lose more than 1 dB with <b>finetune</b>."
@@ -93,13 +91,13 @@ def test_sentences_say_what_the_values_say() -> None:
 def test_the_sentence_on_dips_names_the_deepest_and_the_least() -> None:
     found = comparison(two_summaries())
     deep, shallow, none = Dip(1, 30.0, 18.0, 20.0, 1.5), Dip(1, 30.0, 26.5, 27.0, 1.5), Dip(1, 30.0, 31.0, 32.0, 1.5)
-    falls = "After a switch, right falls by up to 12.00 dB with <b>a</b>"
+    drops = "After a switch, right drops by up to 12.00 dB with <b>a</b>"
     for dips, sentence in (
-        ({"a": deep, "<b>": shallow}, f"{falls}, and by 3.50 dB with <b>&lt;b&gt;</b>, the least."),
-        ({"a": deep, "b": none}, f"{falls}; with <b>b</b> it never does."),
-        ({"a": deep}, f"{falls}."),
-        ({"a": none}, "right never falls after a switch."),
-        ({}, "right was not evaluated while others were learned."),
+        ({"a": deep, "<b>": shallow}, f"{drops}, and by only 3.50 dB with <b>&lt;b&gt;</b>."),
+        ({"a": deep, "b": none}, f"{drops}; with <b>b</b> it never drops."),
+        ({"a": deep}, f"{drops}."),
+        ({"a": none}, "right never drops after a switch."),
+        ({}, "right was not evaluated while later tasks were learned."),
     ):
         assert str(findings.dip_sentence(found, dips)) == sentence
 
@@ -213,7 +211,7 @@ def test_the_page_is_whole_and_needs_no_other() -> None:
     for told in ("28.00 ± 2.83", "−1.50 ± 0.00", "seeds 0, 1", "a machine, 2 threads", "nerfcl 0.1.0", "minus joint"):
         assert told in page.text
     assert "nerfcl compare --data '/home/<me>/scene'" in page.text
-    assert "steps 100" in page.text, "every option"
+    assert "steps 100" in page.text, "all options"
 
 
 def test_whatever_a_label_is_it_stays_text() -> None:
@@ -230,7 +228,7 @@ def test_whatever_a_label_is_it_stays_text() -> None:
 def test_pages_of_any_size_have_what_they_can_have(count: int, tasks: list[str], seeds: int) -> None:
     rows = many_summaries(3, tasks, seeds)[1:2] if count == 1 else many_summaries(count, tasks, seeds)
     page = Page(html_page(comparison(rows, tasks)))
-    heads = {"PSNR against bytes", "Every task after every task", "While training", "Old views, one by one"}
+    heads = {"PSNR against bytes", "PSNR after each task", "Training curves", "Old views, one by one"}
     assert {head for head in heads if head in page.text} == (heads if len(tasks) > 1 else {"PSNR against bytes"})
     assert ("±" in page.text) == (seeds > 1)
     assert ("gap to the upper bound" in page.text) == (count > 1)

@@ -163,7 +163,7 @@ def test_table_of_a_run_by_hand() -> None:
     assert cells_of(run_table([[31.0]], ["all"]))[1:] == [["after all", "31.00"], ["average", "31.00"]]
     R = [[30.0 - abs(i - j) for j in range(10)] for i in range(10)]
     head, *_, third = cells_of(run_table(R, TEN))[:4]
-    assert head == ["", "sector 1/10", "present", "sector 10/10", "mean of all"]
+    assert head == ["", "sector 1/10", "current", "sector 10/10", "mean of all"]
     assert third == ["after sector 3/10", "28.00", "30.00", "23.00", "26.90"]
 
 

@@ -193,7 +193,7 @@ def test_a_missing_damaged_or_different_image_is_refused(tiny_scene_folder: Path
 def test_images_of_several_sizes_or_too_small_ones_are_refused(tiny_scene_folder: Path) -> None:
     files = sorted(tiny_scene_folder.glob("train/*.png"))
     Image.new("RGBA", (16, 17)).save(files[4])
-    assert f"{files[4]}: is 16x17, the first image 16x16" in refusal(tiny_scene_folder)
+    assert f"{files[4]}: is 16x17, but the first image is 16x16" in refusal(tiny_scene_folder)
     for file in files:
         Image.new("RGBA", (16, 10)).save(file)
     # SSIM cannot be computed on them, which would show after the training only.

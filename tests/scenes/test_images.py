@@ -66,7 +66,7 @@ def test_damaged_images_are_refused(tmp_path: Path) -> None:
     ("image", "message"),
     [
         (None, "no such image"),
-        (Image.new("RGBA", (16, 17)), "is 16x17, the first image 16x16"),
+        (Image.new("RGBA", (16, 17)), "is 16x17, but the first image is 16x16"),
         (Image.new("I;16", (16, 16)), "more than 8 bits"),
     ],
     ids=["missing", "another size", "16 bits"],

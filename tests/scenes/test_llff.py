@@ -254,7 +254,7 @@ def changed(where: tuple[int, int], value: float) -> Callable[[np.ndarray], np.n
         (changed((5, 3), np.nan), "row 5 has NaN"),
         (changed((6, 0), np.inf), "row 6 has NaN or infinity"),
         (changed((7, 14), 0.0), "row 7 has a height"),
-        (changed((8, 15), -1.0), "nearest bound"),
+        (changed((8, 15), -1.0), "near bound"),
         (changed((9, 1), 3.0), "row 9 has a matrix"),
         (changed((0, 4), 90.0), "is 48x36, but"),
     ],
@@ -281,7 +281,7 @@ def test_damaged_or_missing_poses_are_refused(folder: Path) -> None:
 
 def test_missing_images_are_refused(folder: Path) -> None:
     (folder / "images_2/image004.png").unlink()
-    assert f"{folder / 'images_2'}: has 11 images, but poses_bounds.npy 12 poses" in refusal(folder, SMALL)
+    assert f"{folder / 'images_2'}: has 11 images, but poses_bounds.npy has 12 poses" in refusal(folder, SMALL)
     load_scene(folder, FULL)
     for file in folder.glob("images*/*"):
         file.unlink()

@@ -58,7 +58,7 @@ def test_a_further_format_leaves_other_scenes_alone(toy: list[Any], shared_scene
 def test_spheric_poses_are_for_formats_that_have_them(shared_scene: Path) -> None:
     for data in (shared_scene, "builtin"):
         message = refusal(data, spheric_poses=True)
-        assert "spheric_poses: is for scenes in LLFF layout" in message
+        assert "spheric_poses: does not apply to the format of data=" in message
         assert str(data) in message
 
 

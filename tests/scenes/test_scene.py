@@ -97,5 +97,5 @@ def test_box_seen_by_cameras_by_hand(poses: Tensor, lower: tuple[float, ...], si
 def test_cameras_in_one_point_are_refused() -> None:
     poses = ring(4.0, 5)
     poses[:, :3, 3] = torch.tensor([1.0, 2.0, 3.0])
-    with pytest.raises(NerfclError, match="stand in one point"):
+    with pytest.raises(NerfclError, match="share one position"):
         box_seen_by(poses, torch.tensor([20.0, 20.0, 10.0, 10.0]).expand(5, 4), 20)

@@ -119,8 +119,8 @@ def test_every_view_is_on_exactly_one_side(places: list[Position]) -> None:
         (["right", "right"], "tasks=.*: names a task twice"),
         (["left", "right", "left"], "tasks=.*: names a task twice"),
         (["sectors:2", "sectors:2"], "tasks=.*: names a task twice"),
-        (["sector 1/2", "sectors:2"], "tasks=.*stand alone"),
-        (["right", "all"], "tasks=.*stand alone"),
+        (["sector 1/2", "sectors:2"], "tasks=.*cannot be combined"),
+        (["right", "all"], "tasks=.*cannot be combined"),
         (["sectors:4"], "'toy' has no train view for task 'sector 3/4'"),
     ],
 )

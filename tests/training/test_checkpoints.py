@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_optimiser_is_refused(
 ) -> None:
     learner = learner_of(FineTune())
     learn(tasks, learner, replace(ON_TASKS, evaluation=None), until=1)
-    with pytest.raises(NerfclError, match=r"the checkpoint holds something else than this run trains .*optimiser"):
+    with pytest.raises(NerfclError, match=r"the checkpoint does not match what this run trains .*optimiser"):
         reloaded(learner, "finetune", OptimiserSettings(optimiser="sgd"))
 
 

@@ -54,7 +54,7 @@ def test_a_stream_without_boundaries_refuses_a_strategy_that_needs_them(
     strategy: Strategy | str, name: str, chunks: Stream, learner_of: MakeLearner
 ) -> None:
     learner = learner_of(strategy)
-    with pytest.raises(NerfclError, match=f"{name}: needs to be told where tasks end"):
+    with pytest.raises(NerfclError, match=f"{name}: needs to know where tasks end"):
         learn(chunks, learner, SHORT)
     assert learner.history.steps == 0
 

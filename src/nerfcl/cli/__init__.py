@@ -1,1 +1,1 @@
-"""The commands of nerfcl; in `reference`, the command lines of the reference project."""
+"""The commands of nerfcl, and in `reference` the command lines of the reference project."""

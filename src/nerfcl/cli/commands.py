@@ -1,4 +1,4 @@
-"""What the commands do: they describe, execute, and say what was written."""
+"""The commands: each builds a description, executes it, and prints what was written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from nerfcl.reports.text import human_bytes
 
 
 def run_command(command: Any, line: str) -> None:
-    """Do what a command says; see the command's own class.
+    """Run a command; see its class.
 
     Args:
-        command: the parsed command line.
-        line: as it was written, to be run again.
+        command: parsed command line.
+        line: the command line as text, to reproduce results.
 
     Raises:
-        NerfclError: something the user can put right.
+        NerfclError: the user can fix the error.
     """
     match command:
         case options.Run():

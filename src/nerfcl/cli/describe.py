@@ -1,4 +1,4 @@
-"""What a command was told -> the description of what it does."""
+"""From the options of a command to the description of what it does."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.finetune import FineTune
 
 _DEFAULT_STRATEGIES = ("finetune", "replay", "joint")
-# Options that are no fields of an experiment's description.
+# Options that are not fields of an experiment's description.
 _APART = {"config", "field", "strategy", "strategies", "seeds", "budget_bytes", "jobs", "ray", "out", "watch"}
 
 
 def given(command: Any) -> dict[str, Any]:
-    """List the options that a command was given."""
+    """Return the options that a command was given."""
     values = {field.name: getattr(command, field.name) for field in fields(command) if field.name != "switched_off"}
     on = {name: value for name, value in values.items() if value is not None and value is not False}
     return {**on, **dict.fromkeys(command.switched_off, False)}
@@ -36,7 +36,7 @@ def describe_run(command: Run | Online) -> tuple[Experiment, str]:
     """Return the description of a single run, and the label of its strategy.
 
     Raises:
-        NerfclError: an option does not apply to what was asked for, or a value is refused.
+        NerfclError: an option does not apply, or a value is invalid.
     """
     options = given(command)
     start = _start(command, options)
@@ -57,7 +57,7 @@ def describe_comparison(command: Compare | CompareOnline) -> Comparison:
     """Return the description of a comparison.
 
     Raises:
-        NerfclError: an option does not apply to what was asked for, or a value is refused.
+        NerfclError: an option does not apply, or a value is invalid.
     """
     options = given(command)
     start = _start(command, options)
@@ -85,7 +85,7 @@ def describe_comparison(command: Compare | CompareOnline) -> Comparison:
 
 
 def _start(command: Any, options: Mapping[str, Any]) -> Experiment | Comparison:
-    """Return what the options change: a file's description, or the defaults."""
+    """Return what the options modify: the description in a file, or the defaults."""
     on_frames = isinstance(command, Online | CompareOnline)
     if command.config is None:
         start: Experiment | Comparison = frames_experiment() if on_frames else tasks_experiment()
@@ -109,7 +109,7 @@ def _start(command: Any, options: Mapping[str, Any]) -> Experiment | Comparison:
 
 
 def _watching(experiment: Experiment, folder: Path) -> Experiment:
-    """Return the experiment on the frames of a folder, which has no views to evaluate."""
+    """Return the experiment on the frames of a watched folder, which has no views to evaluate."""
     training = replace(experiment.training, evaluation=None)
     before = experiment.stream
     stream = replace(before, folder=folder) if isinstance(before, WatchedStream) else WatchedStream(folder=folder)
@@ -117,10 +117,10 @@ def _watching(experiment: Experiment, folder: Path) -> Experiment:
 
 
 def _applied_without_strategy(start: Any, options: Mapping[str, Any]) -> tuple[Experiment, dict[str, Any]]:
-    """Apply options to all but the strategy; return those that may be its hyperparameters, too."""
+    """Apply options to everything but the strategy; return those that may be its hyperparameters as well."""
     wanted = {name: value for name, value in options.items() if name not in _APART}
     base, unknown = applied(replace(start, strategy=FineTune()), wanted)
-    # What is true of a whole run, such as rays per pixel, a strategy may have to know as well.
+    # Rays per pixel apply to the entire run, but a strategy may need them as well.
     both = {name for name in ("rays_per_pixel",) if name in wanted}
     return base, {name: value for name, value in wanted.items() if name in unknown | both}
 
@@ -130,7 +130,7 @@ def _expanded(texts: tuple[str, ...], on_frames: bool) -> list[str]:
     every = [name for name, cls in STRATEGIES.items() if not (on_frames and cls.needs_boundaries)]
     expanded = [name for text in texts for name in (every if text == ALL else (text,))]
     if not expanded or len(set(expanded)) < len(expanded):
-        raise NerfclError(Argument("strategies", tuple(texts)), ": name at least one, and none twice")
+        raise NerfclError(Argument("strategies", tuple(texts)), ": give at least one, and none twice")
     return expanded
 
 
@@ -138,15 +138,15 @@ def _expanded_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(seeds) != 1:
         return seeds
     if seeds[0] < 0:
-        raise NerfclError(Argument("seeds", seeds), ": name how many seeds, or which")
+        raise NerfclError(Argument("seeds", seeds), ": give the number of seeds, or the seeds themselves")
     return tuple(range(max(seeds[0], 1)))
 
 
 def _refuse(unknown: set[str], base: Experiment, configurations: tuple[Configuration, ...] = ()) -> None:
-    """Refuse options that do not apply to what was asked for.
+    """Reject options that do not apply.
 
     Raises:
-        NerfclError: names the first of them.
+        NerfclError: an option does not apply; names the first.
     """
     unknown = unknown - {"rays_per_pixel"}
     if not unknown:

@@ -1,4 +1,4 @@
-"""The command line: one flat level of commands."""
+"""The command line, with one flat level of commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None takes the process's own.
 
     Returns:
-        Exit code: 0, or 2 when the user has something to put right, 130 when interrupted.
+        Exit code: 0 on success, 2 on an error that the user can fix, 130 if interrupted.
     """
     arguments = options.with_present_flags(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
@@ -48,20 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command = _with_switches_off(command, arguments)
     try:
-        from nerfcl.cli import commands  # here, not above: torch takes seconds to load, --help must not
+        from nerfcl.cli import commands  # a late import: torch takes seconds to load, which --help must not
 
         commands.run_command(command, shlex.join(["nerfcl", *arguments]))
     except NerfclError as error:
         print(f"nerfcl: {error.spelled(_speller(command))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("nerfcl: interrupted; run the same command again to go on from the last finished task", file=sys.stderr)
+        print("nerfcl: interrupted; run the same command again to resume from the last finished task", file=sys.stderr)
         return 130
     return 0
 
 
 def _with_switches_off(command: Any, arguments: Sequence[str]) -> Any:
-    """Note which switches were given as --no-...: a switch that is False may also not have been given."""
+    """Record which switches were given as --no-...: False alone may mean that a switch was not given."""
     if not isinstance(command, options.SharedOptions):
         return command
     names = {argument.removeprefix("--no-").replace("-", "_") for argument in arguments if argument.startswith("--no")}
@@ -69,7 +69,7 @@ def _with_switches_off(command: Any, arguments: Sequence[str]) -> Any:
 
 
 def _speller(command: Any) -> Callable[[Argument], str]:
-    """Make a function that writes an argument as the flag of the command that sets it."""
+    """Return a function that formats an argument as the flag of the command that sets it."""
     from nerfcl.config.options import option_name
 
     flags = {field.name for field in fields(command)}

@@ -1,8 +1,8 @@
-"""What the commands can be told: frozen dataclasses whose docstrings are the manual.
+"""Options of the commands: frozen dataclasses whose docstrings are the manual.
 
-An option that was not given is None (a switch is False), so that it is known what was asked for; what then holds stands
-in the description's types, and in the manual for people. No heavy import here, so that `nerfcl --help` is quick.
-The manual's lines begin with a letter: before others the help begins a new line.
+An option that was not given is None (a switch is False), to tell given options from defaults. The defaults are defined
+by the types of the description; here they are only shown. No heavy imports, so that `nerfcl --help` is fast.
+Every line of a multi-line entry must begin with a letter, or else the help starts a new line there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from nerfcl.models.fields import FIELDS
 from nerfcl.strategies import STRATEGIES
 
 _NAMES = ", ".join(STRATEGIES)
-_HOW = 'Hyperparameters may follow, and a label go before: "worst first=replay:memory-fill=topk,memory-draw=topk".'
+_HOW = 'A label may precede and hyperparameters follow: "worst first=replay:memory-fill=topk,memory-draw=topk".'
 
 
-# Flags of version 0.1 -> the present ones.
+# Flags of version 0.1 -> current flags.
 _OLD_FLAGS = {
     "--average": "--ema-decay",
     "--finest": "--max-resolution",
@@ -32,7 +32,7 @@ _OLD_FLAGS = {
 
 
 def with_present_flags(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with the present names of its flags.
+    """Replace old names of flags in a command line by the current ones.
 
     Example:
         >>> with_present_flags(["run", "--average", "0.9"])
@@ -46,68 +46,66 @@ def with_present_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def _arg(metavar: str, default: str | None = None, *, help: str | None = None) -> Any:
-    """Describe an option: how its value looks, and what holds where it is not given."""
+    """Describe an option: the form of its value, and its default."""
     hint = "" if default is None else f"(default: {default})"
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint, help=help)
 
 
 @dataclass(frozen=True)
 class SharedOptions:
-    """What every training can be told.
+    """Options of every command that trains.
 
     Attributes:
-        config: Begin with the description in an output folder's config.json, which may have been edited; other options
-            change it.
-        data: Scene: "builtin" (the shipped truck) or a folder in Blender or LLFF layout.
-        img_wh: Width and height that images are resized to (LANCZOS).
-        spheric_poses: LLFF scenes: the cameras stand around something, instead of facing forward.
-        pixel_center: Where rays pass through pixels: 0.5 is right, 0.0 reproduces the reference project's rays through
-            corners.
-        rays: New rays in a step.
-        rays_per_pixel: Rays averaged over each pixel's area in training and evaluation: 1, 4, 9, ... With more than
+        config: Start from the description in an output folder's config.json, which may have been edited; other options
+            override it.
+        data: Scene: "builtin" (the built-in truck) or a folder in Blender or LLFF layout.
+        img_wh: Width and height to resize images to (LANCZOS).
+        spheric_poses: LLFF scenes: the cameras surround an object, instead of facing forward.
+        pixel_center: Where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
+        rays: New rays per step.
+        rays_per_pixel: Rays averaged over each pixel's area in training and evaluation: 1, 4, 9, ... If more than
             one, --rays counts rays, not pixels.
-        memory_rays: Capacity of a memory of rays.
-        memory_fill: Which rays a memory keeps: random, uniform (every k-th), contrast (more where the picture has
-            contrast) or topk (those that the model renders worst); also reservoir, highest, lowest and loss-grid, see
+        memory_rays: Capacity of a ray memory, in rays.
+        memory_fill: Which rays a memory keeps: random, uniform (every k-th), contrast (more where images have
+            contrast) or topk (those of highest loss); also reservoir, highest, lowest and loss-grid, see
             the documentation.
-        memory_bytes: Capacity of a memory of compressed images, cameras included; of replay+: of rays and snapshot
+        memory_bytes: Capacity of a memory of compressed images, cameras included; with replay+, of rays and snapshot
             together, instead of --memory-rays.
         memory_draw: Which stored rays are replayed: random (all of them, epoch after epoch), weighted (without
-            replacement, the worse rendered the likelier), or topk (the worst rendered only).
-        exploration: Fraction of a weighted draw that is drawn uniformly from the others, 0 to 1.
-        centre_weight: Fraction of a ray's weight that comes from its distance to the image's centre, 0 to 1.
-        update_losses: Weigh stored rays by how they were rendered last, not by how they were when stored.
-        soft_replay: Replay the colours that the model rendered when it had learned a task, not the true ones.
-        soft_targets: Replay: for the new views, what the old model rendered is a second target, as in strategy
+            replacement, with probability proportional to weight), or topk (those of highest loss).
+        exploration: Fraction of a weighted draw that comes uniformly from the other rays, 0 to 1.
+        centre_weight: Fraction of a ray's weight that depends on its distance to the image centre, 0 to 1.
+        update_losses: Weight stored rays by their latest loss, not by their loss when stored.
+        soft_replay: Replay the colours that the model rendered after learning a task, instead of the true ones.
+        soft_targets: Strategy replay: on new views, also train towards the old model's renderings, like strategy
             soft-targets.
-        replay_fraction: Fraction of a step's rays that are old ones, from 0.5 to below 1; a step of a strategy that
-            replays has twice as many rays as --rays.
+        replay_fraction: Fraction of past rays in a step, from 0.5 to below 1; a step of a strategy that replays has
+            twice as many rays as --rays.
         learning_rate: Peak learning rate.
-        optimiser: adam, sgd or radam.
-        momentum: Of sgd.
-        weight_decay: Added to the gradient, times the parameter.
-        schedule: How the learning rate goes: warm-cosine (within each task, it rises over the first steps and falls
-            along half a cosine), constant, or by epochs since the first task began: step, cosine, poly.
+        optimiser: Optimiser: adam, sgd or radam.
+        momentum: Momentum of sgd.
+        weight_decay: Factor on the parameters, which are added to their gradients.
+        schedule: Learning rate schedule: warm-cosine (within each task, a warm-up and then half a cosine), constant,
+            or by epochs since the start of the first task: step, cosine, poly.
         decay_epochs: Schedule step: epochs at which the rate is multiplied by --decay-gamma.
-        decay_gamma: Schedule step: see --decay-epochs.
+        decay_gamma: Schedule step: decay factor, see --decay-epochs.
         poly_exponent: Schedule poly: the rate is (1 - epoch / epochs) to this power.
-        warmup_epochs: Schedules step, cosine, poly: epochs over which the rate rises first.
-        warmup_multiplier: The rate after --warmup-epochs, as a multiple; at 1 it rises from 0, else from 1.
-        ema_decay: Decay, at each step, of an exponential moving average of the parameters, which views are then
-            rendered with; 0 is off.
+        warmup_epochs: Schedules step, cosine, poly: warm-up epochs.
+        warmup_multiplier: Factor on the rate after --warmup-epochs; if 1, the rate rises from 0, else from its peak.
+        ema_decay: Decay per step of an exponential moving average of the parameters, used for rendering; 0 disables it.
         max_resolution: Field hashgrid: cells of the finest level along each axis.
-        width: Field hashgrid: width of its two small networks.
-        samples: Field nerf: samples of the coarse network along a ray.
-        importance: Field nerf: further samples of the fine network along a ray; 0 is no fine network.
+        width: Field hashgrid: width of its two MLPs.
+        samples: Field nerf: coarse samples per ray.
+        importance: Field nerf: additional fine samples per ray; 0 disables the fine network.
         use_disp: Field nerf: space coarse samples evenly in disparity instead of distance.
-        perturb: Field nerf: how far training moves coarse samples at random, from 0 to 1.
-        noise_std: Field nerf: standard deviation of the noise that training adds to densities.
-        chunk: Field nerf: the most points that are evaluated at once when rendering; bounds memory.
-        evaluate_every: Steps between evaluations on a few validation views within a task.
-        evaluate_views: Validation views of each task that these render.
-        frame_every: Steps between frames of the GIF; 0 is none.
-        device: Where to compute: cpu, cuda, or auto (cuda where there is one).
-        switched_off: names of switches that were given as --no-...; no option.
+        perturb: Field nerf: random jitter of coarse samples in training, 0 to 1.
+        noise_std: Field nerf: standard deviation of the noise added to densities in training.
+        chunk: Field nerf: maximum points evaluated at once when rendering; bounds memory.
+        evaluate_every: Steps between evaluations on validation views within a task.
+        evaluate_views: Validation views per task in these evaluations.
+        frame_every: Steps between frames of the GIF; 0 disables it.
+        device: Device to compute on: cpu, cuda, or auto (cuda if available).
+        switched_off: Switches given as --no-...; not an option itself.
     """
 
     config: Annotated[Path | None, _arg("PATH")] = None
@@ -138,7 +136,7 @@ class SharedOptions:
     warmup_epochs: Annotated[int | None, _arg("INT", "0")] = None
     warmup_multiplier: Annotated[float | None, _arg("FLOAT", "1.0")] = None
     ema_decay: Annotated[float | None, _arg("FLOAT", "0.0")] = None
-    field: Annotated[str | None, _arg("STR", "hashgrid", help=f"What is learned: {', '.join(FIELDS)}.")] = None
+    field: Annotated[str | None, _arg("STR", "hashgrid", help=f"Field to train: {', '.join(FIELDS)}.")] = None
     max_resolution: Annotated[int | None, _arg("INT", "1.25 times the images' width")] = None
     width: Annotated[int | None, _arg("INT", "32")] = None
     samples: Annotated[int | None, _arg("INT", "64")] = None
@@ -156,11 +154,11 @@ class SharedOptions:
 
 @dataclass(frozen=True)
 class TaskOptions(SharedOptions):
-    """What a training on tasks can be told.
+    """Options of training on tasks.
 
     Attributes:
         tasks: Tasks in order: right and left (side of the camera: world x > 0 is right), sectors:N (azimuth), or all.
-        steps: Training steps for each task.
+        steps: Training steps per task.
         epochs: Passes over each task's rays, instead of --steps.
     """
 
@@ -171,23 +169,22 @@ class TaskOptions(SharedOptions):
 
 @dataclass(frozen=True)
 class FrameOptions(SharedOptions):
-    """What a training on a stream of frames can be told.
+    """Options of training on a stream of frames.
 
     Attributes:
-        order: Order of the frames: file (as they are), nearest (always on to the nearest camera not yet visited),
+        order: Order of the frames: file (as stored), nearest (always the nearest camera not visited yet),
             azimuth, or a text file that lists frame numbers.
-        frames: Only so many frames, the first of the order.
-        chunk_frames: Frames that are learned together; they are gone afterwards, but for what the strategy keeps.
-        steps: Training steps for each chunk.
-        schedule: How the learning rate goes; see `nerfcl run`. A stream has no end to fall towards: constant,
-            and --ema-decay.
-        ema_decay: Decay, at each step, of an exponential moving average of the parameters, which views are then
-            rendered with; 0 is off.
-        evaluate_every: Steps between evaluations on validation views, also within chunks.
-        evaluate_views: Validation views of each chunk that these render.
+        frames: Number of frames, the first in this order.
+        chunk_frames: Frames learned together; they are then discarded, except for what the strategy keeps.
+        steps: Training steps per chunk.
+        schedule: Learning rate schedule, see `nerfcl run`; constant with --ema-decay suits streams, which have no end
+            to decay towards.
+        ema_decay: Decay per step of an exponential moving average of the parameters, used for rendering; 0 disables it.
+        evaluate_every: Steps between evaluations on validation views, counted across chunks.
+        evaluate_views: Validation views per chunk in these evaluations.
         test_every: Chunks between evaluations on all test views.
-        seen_every: Chunks between evaluations on all frames seen so far; 0 is none.
-        frame_every: Steps between frames of the GIF; 0 is none.
+        seen_every: Chunks between evaluations on all frames seen so far; 0 disables them.
+        frame_every: Steps between frames of the GIF; 0 disables it.
     """
 
     order: Annotated[str | None, _arg("STR", "nearest")] = None
@@ -205,10 +202,10 @@ class FrameOptions(SharedOptions):
 
 @dataclass(frozen=True)
 class SingleOptions:
-    """What a single run can be told.
+    """Options of a single run.
 
     Attributes:
-        seed: Seed of everything random.
+        seed: Seed of all randomness.
     """
 
     strategy: Annotated[str | None, _arg("STR", "replay", help=f"How the past is used: {_NAMES}. {_HOW}")] = None
@@ -217,28 +214,28 @@ class SingleOptions:
 
 @dataclass(frozen=True)
 class ManyOptions:
-    """What a comparison can be told: all its configurations are trained with all its seeds.
+    """Options of a comparison, in which every configuration is trained with every seed.
 
     Attributes:
-        seeds: A single number is how many seeds there are, from 0 on (0 is seed 0 alone); several are the seeds
-            themselves. More than one give mean and standard deviation.
+        seeds: A single number is the number of seeds, from 0 on (0 is seed 0 alone); several are the seeds
+            themselves. More than one seed gives mean and standard deviation.
         budget_bytes: Bytes that may be kept of the past, in units of 1024: 64K 256K 1M. A strategy with a memory
-            is run once for each budget, up to the first that has room for everything; it overrules --memory-rays
-            and --memory-bytes. Strategies that are given a size of their own stay as they are, and so do those
-            without a memory; these show what they keep.
-        jobs: Runs at a time on one machine, which divide its cores, unless OMP_NUM_THREADS says how many threads each
-            has; with as many threads for a run, results are the same.
-        ray: Do the runs on a Ray cluster: its address, as ray.init takes it, or "local", which starts one here; needs
-            pip install 'nerfcl[cluster]' on all machines. Only whole runs come back: what was stopped begins again.
+            is run once per budget, up to the first that holds everything, regardless of --memory-rays
+            and --memory-bytes. Strategies without a memory, or with a size set in their configuration, are run once,
+            and show what they keep.
+        jobs: Concurrent runs on this machine, which share its cores, unless OMP_NUM_THREADS sets the threads of each;
+            with the same number of threads per run, results are the same.
+        ray: Execute runs on a Ray cluster: its address for ray.init, or "local" to start one on this machine; needs
+            pip install 'nerfcl[cluster]' on all nodes. Only finished runs are returned: interrupted ones start over.
     """
 
     strategies: Annotated[
         tuple[str, ...] | None,
-        _arg("STR [STR ...]", "finetune replay joint", help=f"What is compared: {_NAMES}; or all of them: all. {_HOW}"),
+        _arg("STR [STR ...]", "finetune replay joint", help=f"Strategies to compare: {_NAMES}; or all. {_HOW}"),
     ] = None
     seeds: Annotated[tuple[int, ...] | None, _arg("INT [INT ...]", "0")] = None
     budget_bytes: Annotated[tuple[str, ...] | None, _arg("STR [STR ...]")] = None
-    jobs: Annotated[int | None, _arg("INT", "1; with --ray one for each core")] = None
+    jobs: Annotated[int | None, _arg("INT", "1; with --ray one per core")] = None
     ray: Annotated[str | None, _arg("STR")] = None
 
 
@@ -247,7 +244,7 @@ class Run(SingleOptions, TaskOptions):
     """Train one strategy on a sequence of tasks, and show what was forgotten.
 
     Attributes:
-        out: Folder for results; a run that was stopped goes on from its last finished task.
+        out: Output folder; an interrupted run resumes from its last finished task.
     """
 
     out: Annotated[Path | None, _arg("PATH", "outputs/STRATEGY")] = None
@@ -255,10 +252,10 @@ class Run(SingleOptions, TaskOptions):
 
 @dataclass(frozen=True)
 class Compare(ManyOptions, TaskOptions):
-    """Train several strategies side by side, on the same first task, and print one table.
+    """Train several strategies side by side, sharing the first task, and print one table.
 
     Attributes:
-        out: Folder for results; a comparison that was stopped goes on where it was.
+        out: Output folder; an interrupted comparison resumes from it.
     """
 
     out: Annotated[Path | None, _arg("PATH", "outputs/compare")] = None
@@ -266,13 +263,13 @@ class Compare(ManyOptions, TaskOptions):
 
 @dataclass(frozen=True)
 class Online(SingleOptions, FrameOptions):
-    """Learn a stream of frames, a chunk at a time, in bounded memory; nobody says where a task ends.
+    """Learn a stream of frames, a chunk at a time, in bounded memory and without task boundaries.
 
     Attributes:
-        watch: Instead of --data: a folder that is being written to. Frames are taken from its growing transforms.json
+        watch: Folder that is being written to, instead of --data. Frames are taken from its growing transforms.json
             as they are completed, until the marker file `done` appears in it or the program is stopped.
-        box: With --watch: centre (x y z) and edge of the cube that is mapped, world units.
-        out: Folder for results; what was stopped or killed goes on from its last finished chunk.
+        box: With --watch: centre (x y z) and edge length of the mapped cube, world units.
+        out: Output folder; an interrupted run resumes from its last finished chunk.
     """
 
     watch: Annotated[Path | None, _arg("PATH")] = None
@@ -282,10 +279,10 @@ class Online(SingleOptions, FrameOptions):
 
 @dataclass(frozen=True)
 class CompareOnline(ManyOptions, FrameOptions):
-    """Learn one stream with several strategies, and print one table; joint, with all frames at once, is the bound.
+    """Learn one stream with several strategies, and print one table; joint, on all frames at once, is the upper bound.
 
     Attributes:
-        out: Folder for results; a comparison that was stopped or killed goes on from its last finished chunk.
+        out: Output folder; an interrupted comparison resumes from its last finished chunk.
     """
 
     out: Annotated[Path | None, _arg("PATH", "outputs/compare-online")] = None
@@ -293,26 +290,26 @@ class CompareOnline(ManyOptions, FrameOptions):
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Render views with any checkpoint, score them and save the pictures.
+    """Render views with any checkpoint, score them and save the images.
 
     Attributes:
-        checkpoint: A .pt or .ckpt file that a run, an OnlineLearner or one of the reference project's programs wrote.
+        checkpoint: A .pt or .ckpt file written by a run, an OnlineLearner, train.py or train_online.py.
         data: Scene: "builtin" or a scene folder.
         img_wh: Width and height to render.
-        split: Which views: train, val or test.
-        view: Views of which task: right, left, all, or "sector K/N".
+        split: Split of the views: train, val or test.
+        view: Task whose views are rendered: right, left, all, or "sector K/N".
         rays_per_pixel: Rays averaged over each pixel's area: 1, 4, 9, ...
-        out: Folder for the pictures and scores.json.
-        device: Where to compute: cpu, cuda, or auto (cuda where there is one).
+        out: Folder for images and scores.json.
+        device: Device to compute on: cpu, cuda, or auto (cuda if available).
     """
 
     checkpoint: tyro.conf.Positional[Path]
-    data: Annotated[str | None, _arg("STR", "that of the run")] = None
-    img_wh: Annotated[tuple[int, int] | None, _arg("INT INT", "those of the run")] = None
-    split: Annotated[str | None, _arg("STR", "test; of a watched folder: train")] = None
+    data: Annotated[str | None, _arg("STR", "the run's")] = None
+    img_wh: Annotated[tuple[int, int] | None, _arg("INT INT", "the run's")] = None
+    split: Annotated[str | None, _arg("STR", "test; watched folder: train")] = None
     view: str = "all"
-    rays_per_pixel: Annotated[int | None, _arg("INT", "those of the run")] = None
-    out: Annotated[Path | None, _arg("PATH", "eval/SPLIT-VIEW beside the checkpoint's folder")] = None
+    rays_per_pixel: Annotated[int | None, _arg("INT", "the run's")] = None
+    out: Annotated[Path | None, _arg("PATH", "eval/SPLIT-VIEW next to the checkpoint's folder")] = None
     device: str = "auto"
 
 
@@ -323,15 +320,15 @@ class MakeScene:
     The images of the built-in scene itself: --trajectory hemisphere --frames 200 --img-wh 128 128 --samples 256
 
     Attributes:
-        out: Folder for the scene, in Blender layout; what was stopped goes on from its last finished image.
-        trajectory: spiral (two and a half turns while the camera rises from 10 to 70 degrees; each frame is next to the
-            one before) or hemisphere (random cameras, half of them for testing).
-        frames: Train and test views together; validation views come on top.
-        chunks: Spiral: equal parts of the trajectory, of each of which a fifth are test views.
+        out: Folder for the scene, in Blender layout; an interrupted run resumes from its last finished image.
+        trajectory: spiral (two and a half turns while the camera rises from 10 to 70 degrees; successive frames are
+            neighbours) or hemisphere (random cameras, half of them for testing).
+        frames: Number of train and test views together; validation views are added.
+        chunks: Spiral: number of equal parts of the trajectory; a fifth of each are test views.
         img_wh: Width and height of the images.
-        samples: Rays for each pixel: fewer are quicker, and noisier. Mitsuba may take a few more.
-        seed: Seed of everything random: which frames are test views, random cameras, the noise of the rendering.
-        jobs: Processes that render; 0 is one for each core.
+        samples: Rays per pixel; fewer are faster but noisier. Mitsuba may take a few more.
+        seed: Seed of all randomness: choice of test views, random cameras, rendering noise.
+        jobs: Number of rendering processes; 0 is one per core.
     """
 
     out: Path

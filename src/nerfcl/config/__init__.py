@@ -1,10 +1,10 @@
-"""The one description of an experiment: what every command builds, what is executed, and what is saved."""
+"""The description of an experiment: commands build it, runs execute it, and files store it."""
 
 from __future__ import annotations
 
 from nerfcl.registry import Registry
 
-# Names -> settings of streams, by where they are.
+# Names -> paths of the settings of streams.
 STREAMS = Registry(
     "stream",
     {

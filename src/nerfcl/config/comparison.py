@@ -14,13 +14,13 @@ from nerfcl.serialisation import from_plain, to_plain
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What is compared: configurations of an experiment, with every seed.
+    """Configurations of one experiment, each run with every seed.
 
     Attributes:
-        experiment: what all have in common; its strategy and seed are replaced.
-        configurations: strategies with their hyperparameters, under labels.
-        seeds: of everything random.
-        budgets: bytes that may be kept of the past; a configuration with a memory becomes one for each.
+        experiment: common settings; its strategy and seed are replaced.
+        configurations: labelled strategies with their hyperparameters.
+        seeds: seeds of all randomness.
+        budgets: bytes that may be kept of the past; a configuration with a memory is run once per budget.
 
     Example:
         >>> from nerfcl.strategies.finetune import FineTune
@@ -38,23 +38,23 @@ class Comparison:
 
     def __post_init__(self) -> None:
         once = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
-        require(once, self, "seeds", "name at least one, and none twice")
+        require(once, self, "seeds", "give at least one, and none twice")
         check_labels(self.configurations)
 
     def experiments(self, configuration: Configuration) -> Iterator[Experiment]:
-        """Yield the experiments of a configuration, one for each seed."""
+        """Yield the experiments of a configuration, one per seed."""
         for seed in self.seeds:
             yield replace(self.experiment, strategy=configuration.strategy, seed=seed)
 
     def to_plain(self) -> dict[str, Any]:
-        """Convert to values that JSON holds."""
+        """Convert to JSON-compatible values."""
         return to_plain(self)
 
     @staticmethod
     def from_plain(value: Any) -> Comparison:
-        """Convert what `to_plain` returned, perhaps edited; what is missing has its default.
+        """Convert back from `to_plain`; missing values have their defaults.
 
         Raises:
-            NerfclError: the values do not fit; says where and why.
+            NerfclError: a value is invalid; says which and why.
         """
         return from_plain(Comparison, value)

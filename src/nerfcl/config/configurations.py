@@ -1,4 +1,4 @@
-"""What a comparison compares: strategies with hyperparameters of their own, under labels."""
+"""Configurations of a comparison: labelled strategies with their hyperparameters."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 @dataclass(frozen=True)
 class Configuration:
-    """A strategy with its hyperparameters, under a label.
+    """A labelled strategy with its hyperparameters.
 
     Attributes:
-        label: for tables and folders.
-        strategy: what is run.
-        family: label that configurations of one strategy at several budgets share; None stands alone.
-        sized: whether its memory has a size of its own, which budgets leave as it is.
+        label: label in tables and folder names.
+        strategy: strategy to run.
+        family: label shared by configurations of one strategy at several budgets; None if there is only one.
+        sized: whether its memory has a fixed size, so that budgets do not apply.
 
     Example:
         >>> from nerfcl.strategies.finetune import FineTune
@@ -41,27 +41,27 @@ class Configuration:
 
     @property
     def file_name(self) -> str:
-        """Its label as the name of a folder."""
+        """The label as a folder name."""
         return as_file_name(self.label)
 
     def to_plain(self) -> dict[str, Any]:
-        """Convert to values that JSON holds."""
+        """Convert to JSON-compatible values."""
         return to_plain(self)
 
     @classmethod
     def from_plain(cls, value: Any) -> Self:
-        """Convert what `to_plain` returned, perhaps edited."""
+        """Convert back from `to_plain`."""
         return from_plain(cls, value)
 
 
 @dataclass(frozen=True)
 class ConfigurationText:
-    """A configuration as it is written: "NAME", "NAME:option=value,option" or "LABEL=NAME:...".
+    """A configuration in text form: "NAME", "NAME:option=value,option" or "LABEL=NAME:...".
 
     Attributes:
-        label: for tables and folders.
-        name: of the strategy.
-        options: that it sets, as written.
+        label: label in tables and folder names.
+        name: name of the strategy.
+        options: hyperparameters that it sets, as text.
     """
 
     label: str
@@ -70,10 +70,10 @@ class ConfigurationText:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a configuration.
+        """Parse a configuration.
 
         Raises:
-            NerfclError: there is no such strategy.
+            NerfclError: the strategy is unknown.
 
         Example:
             >>> ConfigurationText.parse("worst=replay:memory-fill=topk,update-losses").options
@@ -90,16 +90,16 @@ class ConfigurationText:
         return cls(label.strip() or text, name, options)
 
     def build(self, options: Mapping[str, Any]) -> tuple[Configuration, set[str]]:
-        """Make the strategy, its hyperparameters set from the text, the others from options of the same names.
+        """Create the strategy, with hyperparameters from the text and, for those it does not set, from `options`.
 
         Args:
-            options: that hold where the text says nothing; those that do not apply are left out.
+            options: values by option name; those that do not apply are ignored.
 
         Returns:
             The configuration, and the names of the options that do not apply to it.
 
         Raises:
-            NerfclError: the text sets an option that the strategy does not have, or a value that it cannot have.
+            NerfclError: the text sets an unknown hyperparameter, or a value is invalid.
         """
         strategy, unknown = applied(STRATEGIES[self.name](), {**options, **self.options})
         wrong = unknown & self.options.keys()
@@ -112,47 +112,47 @@ class ConfigurationText:
 
 
 def check_labels(configurations: Iterable[Configuration], taken: Sequence[str] = ()) -> None:
-    """Refuse labels that name one folder twice, or a folder that is not theirs.
+    """Reject labels that share a folder, or that name a reserved one.
 
     Args:
-        configurations: of one comparison.
-        taken: names of other folders beside theirs.
+        configurations: configurations of one comparison.
+        taken: names of reserved folders.
 
     Raises:
-        NerfclError: names the label.
+        NerfclError: a label is rejected; names it.
     """
     seen: set[str] = set()
     for configuration in configurations:
         name = configuration.file_name
         if name in (*taken, ".", ".."):
-            raise NerfclError(f"label '{configuration.label}' names a folder of the comparison's own; choose another")
+            raise NerfclError(f"label '{configuration.label}' is reserved by the comparison; choose another")
         if name in seen:
-            raise NerfclError(f"label '{configuration.label}' names a folder twice; give each configuration its own")
+            raise NerfclError(f"label '{configuration.label}' gives two configurations the same folder; choose another")
         seen.add(name)
 
 
 def parse_budgets(texts: Sequence[str]) -> list[int]:
-    """Read budgets in bytes, the smallest first.
+    """Parse budgets; return them as bytes, in ascending order.
 
     Args:
-        texts: "1000", "64K", "4M", "1G", in units of 1024.
+        texts: for example "1000", "64K", "4M", "1G", in units of 1024.
 
     Raises:
-        NerfclError: a text is something else, or two are the same.
+        NerfclError: a text is malformed, or two budgets are the same.
     """
     budgets = []
     for text in texts:
         match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", text.upper())
         if match is None or not int(match[1]):
-            why = ": must be a number of bytes, or of K, M or G, such as 500K or 4M"
+            why = ": must be a number of bytes, optionally in K, M or G, such as 500K or 4M"
             raise NerfclError(Argument("budget_bytes", text), why)
         budgets.append(int(match[1]) * _UNITS[match[2]])
     if len(set(budgets)) < len(budgets):
-        raise NerfclError(Argument("budget_bytes", tuple(texts)), ": two are the same")
+        raise NerfclError(Argument("budget_bytes", tuple(texts)), ": two are the same; give each once")
     return sorted(budgets)
 
 
 def budget_name(budget: int) -> str:
-    """Write a number of bytes as `parse_budgets` reads it, in the largest unit that leaves it whole."""
+    """Format a number of bytes for `parse_budgets`, in the largest unit that divides it."""
     unit = next(unit for unit in reversed(_UNITS) if budget % _UNITS[unit] == 0)
     return f"{budget // _UNITS[unit]}{unit}"

@@ -28,13 +28,13 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSettings:
-    """Which scene is learned.
+    """The scene to learn.
 
     Attributes:
-        data: "builtin" (the shipped truck) or a scene folder.
-        size: (width, height) that images are resized to (LANCZOS).
-        spheric_poses: LLFF layout: the cameras stand around something, instead of facing forward.
-        pixel_center: where rays pass through pixels: 0.5 is right, 0.0 reproduces the reference project's corners.
+        data: "builtin" (the built-in truck) or a scene folder.
+        size: (width, height) to resize images to (LANCZOS).
+        spheric_poses: for scenes in LLFF layout: the cameras surround an object, instead of facing forward.
+        pixel_center: where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
 
     Example:
         >>> len(SceneSettings(data="builtin", size=(32, 32)).load().train)
@@ -53,16 +53,16 @@ class SceneSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What is learned, from what, and how: all that decides a result, but for the machine and its number of threads.
+    """What is learned, from what, and how: everything that determines a result, except machine and thread count.
 
     Attributes:
-        scene: which scene is learned; None where frames come from outside.
-        stream: where experiences come from.
-        field: what is learned.
-        training: how long and how fast.
+        scene: scene to learn; None if frames come from elsewhere.
+        stream: source of experiences.
+        field: field to train.
+        training: length of training, optimiser and evaluation.
         strategy: how the past is used.
-        seed: of everything random.
-        device: where to compute: "cpu", "cuda", or "auto" (cuda where there is one).
+        seed: seed of all randomness.
+        device: device to compute on: "cpu", "cuda", or "auto" (cuda if available).
 
     Example:
         >>> experiment = Experiment(stream=TaskStream(tasks=("sectors:10",)), seed=3)
@@ -83,24 +83,24 @@ class Experiment:
             raise NerfclError(Argument("device", self.device), f": must be one of {', '.join(DEVICES)}")
 
     def to_plain(self) -> dict[str, Any]:
-        """Convert to values that JSON holds."""
+        """Convert to JSON-compatible values."""
         return to_plain(self)
 
     @staticmethod
     def from_plain(value: Any) -> Experiment:
-        """Convert what `to_plain` returned, perhaps edited; what is missing has its default.
+        """Convert back from `to_plain`; missing values have their defaults.
 
         Raises:
-            NerfclError: the values do not fit; says where and why.
+            NerfclError: a value is invalid; says which and why.
         """
         return from_plain(Experiment, value)
 
     @property
     def torch_device(self) -> torch.device:
-        """Where to compute, on this machine.
+        """The torch device to compute on.
 
         Raises:
-            NerfclError: it is "cuda" and there is none.
+            NerfclError: `device` is "cuda", which is not available.
         """
         if self.device == "cuda" and not torch.cuda.is_available():
             raise NerfclError(Argument("device", self.device), ": torch finds no CUDA device; use cpu")
@@ -108,12 +108,12 @@ class Experiment:
 
 
 def tasks_experiment() -> Experiment:
-    """Return the defaults for tasks of a scene."""
+    """Return the default experiment on tasks of a scene."""
     return Experiment()
 
 
 def frames_experiment() -> Experiment:
-    """Return the defaults for a stream of frames: it has no end that the learning rate could fall towards."""
+    """Return the default experiment on a stream of frames, which has no end for the learning rate to decay towards."""
     return Experiment(
         stream=FrameStream(),
         training=TrainingSettings(
@@ -127,7 +127,7 @@ def frames_experiment() -> Experiment:
 
 
 def with_field(experiment: Experiment, settings: FieldSettings) -> Experiment:
-    """Return the experiment with another field, and with the optimiser that suits it."""
+    """Return the experiment with another field, and the optimiser defaults that suit it."""
     defaults, optimiser = OptimiserSettings(), experiment.training.optimiser
     before = {name: getattr(defaults, name) for name in experiment.field.optimiser_defaults}
     optimiser = replace(optimiser, **{**before, **settings.optimiser_defaults})
@@ -135,25 +135,25 @@ def with_field(experiment: Experiment, settings: FieldSettings) -> Experiment:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read the description that a file holds: a run's or a comparison's config.json, or a part of it.
+    """Read a description from a file: the config.json of a run or a comparison, or a part of it.
 
     Returns:
-        The file's object, whose "schema" is the present one.
+        The JSON object; its "schema", if any, is the current one.
 
     Raises:
-        NerfclError: there is no such file, or it holds something else or a schema that is not known.
+        NerfclError: the file is missing, is not a description, or has an unknown schema.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise NerfclError(f"{path}: no such file; name the config.json of an output folder") from None
+        raise NerfclError(f"{path}: no such file; give the config.json of an output folder") from None
     except (OSError, ValueError, RecursionError) as error:
         raise NerfclError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict) or not ({"schema", "settings"} & content.keys()):
-        raise NerfclError(f"{path}: does not describe an experiment; name the config.json of an output folder")
+        raise NerfclError(f"{path}: does not describe an experiment; give the config.json of an output folder")
     if content.get("schema", SCHEMA) != SCHEMA:
         raise NerfclError(
-            f"{path}: has schema {content['schema']}, and this version of nerfcl reads {SCHEMA}; use the version that "
+            f"{path}: has schema {content['schema']}, but this version of nerfcl reads {SCHEMA}; use the version that "
             "wrote it"
         )
     return content

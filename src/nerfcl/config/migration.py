@@ -1,4 +1,4 @@
-"""Descriptions of version 0.1, which were flat options -> the present ones."""
+"""Migration of descriptions of version 0.1, which were flat options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.training.checkpoints import Checkpoint
 
-# Options of the reference project's train.py and train_online.py that say the same as others.
+# Options of train.py and train_online.py -> those of the same meaning.
 _REFERENCE_NAMES = {"lr": "learning_rate", "batch_size": "rays", "exp_seed": "seed"}
 
 
@@ -27,11 +27,11 @@ def experiment_of(checkpoint: Checkpoint, strategy: Strategy | None = None) -> E
     """Return the description of the experiment that wrote a checkpoint.
 
     Args:
-        checkpoint: of this version, or of version 0.1.
-        strategy: takes the place of the checkpoint's; needed where that is not one of nerfcl's own.
+        checkpoint: checkpoint of this version or of version 0.1.
+        strategy: replaces the checkpoint's; required if that is a custom one.
 
     Raises:
-        NerfclError: the checkpoint's strategy is not one of nerfcl's own, and none is given.
+        NerfclError: the checkpoint's strategy is a custom one, and none is given.
     """
     if checkpoint.experiment is None:
         if "stream" in checkpoint.options:
@@ -40,18 +40,18 @@ def experiment_of(checkpoint: Checkpoint, strategy: Strategy | None = None) -> E
     plain = dict(checkpoint.experiment)
     if plain["strategy"][KIND] is None:
         if strategy is None:
-            raise NerfclError("was saved with a strategy of your own; give it to `load` again")
+            raise NerfclError("was saved with a custom strategy; pass it to `load` again")
         plain["strategy"] = {KIND: "finetune"}
     experiment = Experiment.from_plain(plain)
     return experiment if strategy is None else replace(experiment, strategy=strategy)
 
 
 def experiment_of_options(options: Mapping[str, Any]) -> Experiment:
-    """Return the experiment that a command of version 0.1 ran with these options."""
+    """Return the experiment that version 0.1 ran with these options."""
     known = _known(options)
     experiment = frames_experiment() if "order" in options else tasks_experiment()
     experiment = with_field(experiment, FIELDS[options.get("field", "hashgrid")]())
-    # All options were saved, also those that did not apply.
+    # All options were saved, even those that did not apply.
     experiment, _ = applied(replace(experiment, strategy=FineTune()), known)
     if "strategy" not in options:
         return experiment
@@ -60,7 +60,7 @@ def experiment_of_options(options: Mapping[str, Any]) -> Experiment:
 
 
 def comparison_of_options(options: Mapping[str, Any]) -> Comparison:
-    """Return the comparison that a command of version 0.1 ran with these options."""
+    """Return the comparison that version 0.1 ran with these options."""
     known = _known(options)
     return Comparison(
         experiment=experiment_of_options(options),
@@ -71,7 +71,7 @@ def comparison_of_options(options: Mapping[str, Any]) -> Comparison:
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename options and make tuples of lists; those that were None had their default."""
+    """Rename options, convert lists to tuples, and drop None, which meant the default."""
     return {
         _REFERENCE_NAMES.get(name, name): tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
@@ -86,7 +86,7 @@ def _pushed_experiment(checkpoint: Checkpoint, strategy: Strategy | None) -> Exp
     settings["steps"] = settings.pop("steps_per_chunk")
     if strategy is None:
         if stream["strategy"] is None:
-            raise NerfclError("was saved with a strategy of your own; give it to `load` again")
+            raise NerfclError("was saved with a custom strategy; pass it to `load` again")
         strategy, _ = applied(STRATEGIES[stream["strategy"]](), stream["knobs"])
     start = replace(
         frames_experiment(),

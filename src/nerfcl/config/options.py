@@ -1,7 +1,7 @@
-"""Options by flat names <-> fields of an experiment's description, derived from its types.
+"""Flat names of options for the fields of an experiment's description, derived from its types.
 
-Command lines and comparisons' configurations speak of options: `memory_rays`, `learning_rate`. Each is a field of one
-of the dataclasses that a description consists of, so that the description tells which options apply to it.
+Command lines and configurations use options such as `memory_rays` and `learning_rate`. Each sets a field of one of the
+dataclasses in a description, so the description determines which options apply to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nerfcl.errors import Argument, NerfclError
 
 T = TypeVar("T")
 
-# Names of options where these are not the fields' own: (class, field) -> name.
+# Names of options that differ from the field's: (class, field) -> name.
 _FLAT_NAMES = {
     ("SceneSettings", "size"): "img_wh",
     ("WatchedStream", "size"): "img_wh",
@@ -29,10 +29,10 @@ _FLAT_NAMES = {
     ("SnapshotSettings", "bits"): "snapshot_bits",
     ("SnapshotSettings", "every"): "snapshot_every",
 }
-# The same for arguments of functions.
+# The same for parameters of functions.
 _FLAT_ARGUMENTS = {"size": "img_wh"}
 
-# What options were called in version 0.1 -> what they are called now, the first one that applies.
+# Names of options in version 0.1 -> current names, of which the first that applies is meant.
 OLD_NAMES = {
     "average": ("ema_decay",),
     "past_share": ("replay_fraction",),
@@ -50,9 +50,9 @@ class Leaf:
     """A field of a description that an option sets.
 
     Attributes:
-        path: names of the fields that lead to it.
-        owner: the dataclass that has it.
-        value: what it is now.
+        path: names of the fields from the top level to it.
+        owner: dataclass that defines it.
+        value: its value.
     """
 
     path: tuple[str, ...]
@@ -61,7 +61,7 @@ class Leaf:
 
     @property
     def hint(self) -> Any:
-        """Its type."""
+        """Type of the field."""
         return get_type_hints(self.owner)[self.path[-1]]
 
 
@@ -73,7 +73,7 @@ def option_name(argument: Argument) -> str:
 
 
 def leaves_of(settings: Any) -> dict[str, list[Leaf]]:
-    """List the fields of nested settings dataclasses by the options that set them; one option may set several.
+    """Map options to the fields of nested settings dataclasses that they set; one option may set several.
 
     Example:
         >>> from nerfcl.strategies.replay import Replay
@@ -87,22 +87,22 @@ def leaves_of(settings: Any) -> dict[str, list[Leaf]]:
 
 
 def known_as(option: str, leaves: Mapping[str, list[Leaf]]) -> str | None:
-    """Return the name that an option has among leaves, also where it is an old one; None where it does not apply."""
+    """Return the name of an option among leaves, resolving old names; None if it does not apply."""
     return next((name for name in (option, *OLD_NAMES.get(option, ())) if name in leaves), None)
 
 
 def applied(settings: T, options: Mapping[str, Any]) -> tuple[T, set[str]]:
-    """Set fields of nested settings dataclasses by options.
+    """Set fields of nested settings dataclasses from options.
 
     Args:
         settings: a description, or a part of one.
-        options: values by names. Words are converted to the fields' types.
+        options: values by option name; text is converted to the type of the field.
 
     Returns:
-        The settings, and the names of the options that do not apply to them.
+        The new settings, and the names of the options that do not apply to them.
 
     Raises:
-        NerfclError: a value is refused.
+        NerfclError: a value is invalid.
     """
     leaves = leaves_of(settings)
     updates: dict[tuple[str, ...], Any] = {}
@@ -130,7 +130,7 @@ def _walk(settings: Any, path: tuple[str, ...]) -> Iterator[Leaf]:
 
 
 def _updated(settings: T, updates: Mapping[tuple[str, ...], Any]) -> T:
-    """Set fields of nested dataclasses, each dataclass at once, since its fields are checked together."""
+    """Set fields of nested dataclasses, each dataclass at once, since its fields are validated together."""
     if not updates:
         return settings
     changes: dict[str, Any] = {path[0]: value for path, value in updates.items() if len(path) == 1}
@@ -141,7 +141,7 @@ def _updated(settings: T, updates: Mapping[tuple[str, ...], Any]) -> T:
 
 
 def _converted(text: str, leaf: Leaf) -> Any:
-    """Convert a word to a field's type."""
+    """Convert text to the type of a field."""
     optional = get_args(leaf.hint) if get_origin(leaf.hint) in (Union, types.UnionType) else (leaf.hint,)
     for kind in optional:
         try:

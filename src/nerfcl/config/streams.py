@@ -1,4 +1,4 @@
-"""Where experiences come from: tasks or frames of a scene, a watched folder, or frames that a program pushes."""
+"""Sources of experiences: tasks or frames of a scene, a watched folder, or frames pushed by a program."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ WHEN_FULL = ("block", "drop-oldest")
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
-    """Where experiences come from."""
+    """Source of experiences."""
 
     registry: ClassVar[Registry] = STREAMS
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStream(StreamSettings):
-    """Tasks of a scene, which begin and end with an announcement.
+    """Tasks of a scene, with announced boundaries.
 
     Attributes:
-        tasks: in order: "right" and "left" (side of the camera: world x > 0 is right), "sectors:N" (azimuth), or "all".
-        first_val_views: evaluates so many first validation views of each task, and no test views, as the reference
-            project does while training; None evaluates all.
+        tasks: tasks in order: "right" and "left" (side of the camera: world x > 0 is right), "sectors:N" (azimuth), or
+            "all".
+        first_val_views: number of validation views per task that are evaluated, the first ones, and no test views, as
+            in the reference project's training; None evaluates all.
 
     Example:
         >>> import nerfcl
@@ -47,7 +48,7 @@ class TaskStream(StreamSettings):
         """Split a scene into tasks.
 
         Raises:
-            NerfclError: there is no such task, or a task has no views.
+            NerfclError: a task is unknown or has no views.
         """
         stream = make_stream(scene, self.tasks)
         return stream if self.first_val_views is None else Stream(tuple(map(self._first_views_of, stream)))
@@ -60,15 +61,15 @@ class TaskStream(StreamSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameStream(StreamSettings):
-    """Train frames of a scene along a trajectory, a chunk at a time; nobody says where a task ends.
+    """Train frames of a scene along a trajectory, in chunks without announced boundaries.
 
     Attributes:
         order: "file", "nearest", "azimuth", or a text file that lists frame numbers; see `frames_in_order`.
-        frames: takes so many frames, the first of the order; None takes all.
-        chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
-        chunks: learns so many chunks, the first ones; None learns all.
-        first_val_views: evaluates all test views as one group, and so many first validation views, as the reference
-            project does; None evaluates them by the chunks that they lie nearest to.
+        frames: number of frames, the first in this order; None takes all.
+        chunk_frames: frames learned together; they are then discarded, except for what the strategy keeps.
+        chunks: number of chunks to learn, the first ones; None learns all.
+        first_val_views: number of validation views that are evaluated, the first ones, in one group with all test
+            views, as in the reference project; None groups all views by the nearest chunk.
 
     Example:
         >>> import nerfcl
@@ -84,10 +85,10 @@ class FrameStream(StreamSettings):
     first_val_views: int | None = None
 
     def build(self, scene: Scene) -> Stream:
-        """Put a scene's train frames into a stream.
+        """Build a stream of a scene's train frames.
 
         Raises:
-            NerfclError: there is no such order, or a number is out of range.
+            NerfclError: the order is unknown, or a number is out of range.
         """
         stream = make_trajectory(scene, self.order, self.chunk_frames, self.frames)
         experiences = stream[: self.chunks]
@@ -97,10 +98,10 @@ class FrameStream(StreamSettings):
         return Stream(tuple(experiences), (group,))
 
     def build_at_once(self, scene: Scene) -> Stream:
-        """Put the same frames into a stream of one experience.
+        """Build a stream of a single experience with the same frames.
 
         Raises:
-            NerfclError: there is no such order, or a number is out of range.
+            NerfclError: the order is unknown, or a number is out of range.
         """
         frames = self.build(scene).frames
         (everything,) = make_trajectory(scene, self.order, frames, frames)
@@ -112,11 +113,11 @@ class WatchedStream(StreamSettings):
     """Frames of a folder that is being written to, as they are completed, until its marker file appears.
 
     Attributes:
-        folder: has a growing transforms.json.
-        size: (width, height) that images are resized to.
-        chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
-        box: centre (x y z) and edge of the cube that is mapped, world units; None is what the first chunk's cameras
-            look at.
+        folder: folder with a growing transforms.json.
+        size: (width, height) to resize images to.
+        chunk_frames: frames learned together; they are then discarded, except for what the strategy keeps.
+        box: centre (x y z) and edge length of the mapped cube, world units; None is what the first chunk's cameras look
+            at.
 
     Example:
         >>> WatchedStream(folder=Path("camera"), box=(0.0, 0.0, 0.0, 2.9)).queue.queue_frames
@@ -132,11 +133,11 @@ class WatchedStream(StreamSettings):
         sized = min(self.size) >= SMALLEST_IMAGE
         require(sized, self, "size", f"images must be at least {SMALLEST_IMAGE} pixels wide and high")
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
-        require(self.box is None or self.box[3] > 0.0, self, "box", "the last number is the cube's edge, over 0")
+        require(self.box is None or self.box[3] > 0.0, self, "box", "the edge length (last number) must be positive")
 
     @property
     def queue(self) -> PushedStream:
-        """How its frames are taken in by a learner."""
+        """Queue settings for an `OnlineLearner`."""
         return PushedStream(
             chunk_frames=self.chunk_frames, queue_frames=max(PushedStream.queue_frames, self.chunk_frames)
         )
@@ -144,12 +145,12 @@ class WatchedStream(StreamSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class PushedStream(StreamSettings):
-    """Frames that a program pushes into an `OnlineLearner`.
+    """Frames pushed into an `OnlineLearner` by a program.
 
     Attributes:
-        chunk_frames: frames that are learned together; they are gone afterwards, but for what the strategy keeps.
-        queue_frames: frames that may wait to be learned.
-        when_full: what `observe` does when so many wait: "block" until there is room, or "drop-oldest" of them.
+        chunk_frames: frames learned together; they are then discarded, except for what the strategy keeps.
+        queue_frames: maximum number of frames waiting to be learned.
+        when_full: what `observe` does when the queue is full: "block" until there is room, or "drop-oldest" frame.
     """
 
     chunk_frames: int = 2

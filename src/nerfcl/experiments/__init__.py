@@ -1,1 +1,1 @@
-"""What is done with a description: one experiment, a comparison, a watched folder; evaluation; scenes that are made."""
+"""Execution of descriptions: single runs, comparisons, watched folders; evaluation; making of scenes."""

@@ -1,4 +1,4 @@
-"""Configurations within budgets of bytes: the settings of a memory say how large it may be."""
+"""Fitting configurations to byte budgets."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nerfcl.streams.stream import Stream
 def within_budgets(
     configuration: Configuration, budgets: Sequence[int], stream: Stream
 ) -> tuple[list[Configuration], list[str]]:
-    """Make one configuration for each budget, up to the first that has room for all of the past.
+    """Make one configuration per budget, up to the first that holds all of the past.
 
-    A configuration whose memory has no size, or a size of its own, stays as it is. What cannot be met is left out.
+    A configuration without an adjustable memory, or with a memory of fixed size, is returned unchanged.
 
     Args:
-        configuration: as it was given.
-        budgets: in bytes, the smallest first; none leaves it as it is.
-        stream: what is learned.
+        configuration: configuration to fit.
+        budgets: budgets in bytes, in ascending order; none leaves it unchanged.
+        stream: stream to learn.
 
     Returns:
-        The configurations, no two of which would be the same run, and the names of the budgets that were left out.
+        The configurations, all of which are different runs, and the names of the budgets that are too small.
     """
     memory: Any = getattr(configuration.strategy, "memory", None)
     if not budgets or configuration.sized or not hasattr(memory, "within"):
@@ -44,7 +44,7 @@ def within_budgets(
 
 
 def soft_target_bytes(strategy: Strategy, stream: Stream) -> int:
-    """Count the bytes of the largest soft targets that a strategy keeps beside its memory: three for each pixel."""
+    """Count the bytes of the largest soft targets that a strategy keeps besides its memory: three per pixel."""
     if not getattr(strategy, "soft_targets", False):
         return 0
     return 3 * max((experience.train.pixels for experience in stream[1:]), default=0)

@@ -1,4 +1,4 @@
-"""Several strategies with several seeds in one folder: each run in a folder of its own, and one table of all."""
+"""Comparisons: several strategies with several seeds, each run in its own subfolder, and one table of all."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from nerfcl.training.loop import adopt_first_experience
 def compare(
     comparison: Comparison, out: Path, workers: Workers | None = None, *, command: str | None = None
 ) -> list[dict[str, Any]]:
-    """Run all configurations with all seeds, and put them side by side: tables, pictures, and for tasks a page.
+    """Run all configurations with all seeds, and report them side by side: tables, figures, and for tasks a web page.
 
-    On tasks the first one is learned once for each seed: until it ends, all strategies are alike.
+    On tasks, the first one is learned only once per seed, since all strategies train alike until its end.
 
     Args:
-        comparison: what is compared.
-        out: folder for results; what is finished stays.
-        workers: who does the runs; None is this process.
-        command: that makes the results again; None is one that reads the description.
+        comparison: configurations and seeds to compare.
+        out: output folder; finished runs in it are not repeated.
+        workers: where runs are executed; None is this process.
+        command: command that reproduces the results; None is one that reads the description.
 
     Returns:
-        What each run's `results.json` holds.
+        The content of each run's `results.json`.
 
     Raises:
-        NerfclError: something the user can put right; what is finished stays.
+        NerfclError: the user can fix the error and resume; finished runs are kept.
     """
     workers = workers or Workers()
     planned = plan(comparison)
@@ -60,7 +60,7 @@ def compare(
 
 
 def _jobs(comparison: Comparison, planned: Sequence[Planned], out: Path, *, show: bool) -> list[Job]:
-    """List all runs, in folders that are claimed; those that may share the first task come after it."""
+    """List all runs and claim their folders; those that share the first task depend on it."""
     on_tasks = not isinstance(comparison.experiment.stream, FrameStream)
     jobs = []
     for seed in comparison.seeds:
@@ -101,7 +101,7 @@ def _learn(
 
 
 class _FirstTask(TaskOutputs):
-    """The first task, which is no run of its own: its folder has no description."""
+    """Outputs of the shared first task, whose folder has no description since it is not a run."""
 
     def claim(self, run: Run) -> None:
         pass
@@ -114,7 +114,7 @@ class _FirstTask(TaskOutputs):
 
 
 def _begin_after(checkpoint: Path, run: Run, learner: Learner) -> None:
-    """Give a new learner the first task as another one learned it."""
+    """Let a new learner adopt the first task from a checkpoint."""
     other = run.prepared.new_learner(FineTune(), run.experiment.seed)
     resume(other, load_checkpoint(checkpoint), run.prepared.training.optimiser)
     adopt_first_experience(learner, other, run.prepared.stream)

@@ -1,4 +1,4 @@
-"""What a comparison leaves: tables, pictures, and for tasks a page."""
+"""Reports of a comparison: tables, figures, and for tasks a web page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nerfcl.training.history import History
 
 
 def _largest(planned: Sequence[Planned]) -> list[Planned]:
-    """Choose of each family the configuration with the largest budget: pictures have room for one."""
+    """Choose the configuration with the largest budget of each family, for figures with room for one."""
     last = {part.configuration.family or part.label: part for part in planned}
     return list(last.values())
 
@@ -39,7 +39,7 @@ def _summaries(
     results: dict[str, list[dict[str, Any]]],
     history_of: Callable[[Planned], History],
 ) -> list[Summary]:
-    """Summarise all configurations. Of many with large frames all histories would not fit into memory."""
+    """Summarise all configurations, without frames: those of many runs may not fit into memory."""
     return [
         Summary(
             part.label,
@@ -79,13 +79,13 @@ def report_tasks(
         families.setdefault(part.configuration.family or part.label, []).append(summary)
     sized = bytes_figure(out / "bytes.png", found, list(families.values()))
     print_table(comparison_table(summaries, names))
-    print(f"all on one page: {out}/report.html")
+    print(f"all results on one page: {out}/report.html")
     print(f"pictures: {out}/comparison.png,{' bytes.png,' * sized} curves.png, forgetting.gif")
-    print(f"of each run: {out}/seed-{seed}/STRATEGY/views.png, curves.png, matrix.png, forgetting.gif")
+    print(f"for each run: {out}/seed-{seed}/STRATEGY/views.png, curves.png, matrix.png, forgetting.gif")
 
 
 def _draw_histories(out: Path, histories: dict[str, History], planned: Sequence[Planned], title: str) -> None:
-    """Draw how the first seed's runs went, side by side."""
+    """Draw the first seed's runs side by side."""
     prepared = planned[0].prepared
     draw_forgetting(out / "forgetting.gif", histories, prepared)
     curves = {label: history.curve for label, history in histories.items()}
@@ -141,7 +141,7 @@ def report_streams(
     }
     streams = [part for part in planned if part.label in shown and part.strategy.role != "upper bound"]
     title = planned[0].prepared.title
-    # The streams first: so they have the same colours in all pictures.
+    # Streams first, so that they have the same colours in all figures.
     ordered = {part.label: shown[part.label] for part in streams}
     seen_curve_figure(out / "curve.png", {label: h.seen for label, h in {**ordered, **shown}.items()}, title)
     pictures = ["curve.png"]
@@ -152,7 +152,7 @@ def report_streams(
         if len(first) < len(streams):
             print(f"frames.png and frames.gif show the first {len(first)} strategies: {', '.join(first)}")
     print(f"pictures: {out}/{', '.join(pictures)}")
-    print(f"of each run: {out}/seed-{seed}/STRATEGY/chunks.png, frames.png, evolution.png")
+    print(f"for each run: {out}/seed-{seed}/STRATEGY/chunks.png, frames.png, evolution.png")
 
 
 def _without_views(result: dict[str, Any]) -> dict[str, Any]:

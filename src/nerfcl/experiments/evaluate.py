@@ -1,4 +1,4 @@
-"""Rendering and scoring views with a checkpoint, whatever wrote it."""
+"""Rendering and scoring of views with any checkpoint."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """Which views of which scene are rendered.
+    """A checkpoint, and the views to render with it.
 
     Attributes:
-        checkpoint: a file that a run, an `OnlineLearner` or one of the reference project's programs wrote.
-        data: scene; None is that of the run.
-        size: (width, height) to render; None is that of the run.
-        split: "train", "val" or "test"; None is test, and of a watched folder, which has no other views, train.
-        view: views of which task: "right", "left", "all", or "sector K/N".
-        rays_per_pixel: rays averaged over each pixel's area; None is that of the run.
-        out: folder for pictures and scores.json; None is eval/SPLIT-VIEW beside the checkpoint's folder.
-        device: where to compute.
+        checkpoint: file written by a run, an `OnlineLearner`, train.py or train_online.py.
+        data: scene; None is the run's.
+        size: (width, height) to render; None is the run's.
+        split: "train", "val" or "test"; None is "test", or "train" for a watched folder, which has no other views.
+        view: task whose views are rendered: "right", "left", "all", or "sector K/N".
+        rays_per_pixel: rays averaged over each pixel's area; None is the run's.
+        out: folder for images and scores.json; None is eval/SPLIT-VIEW next to the checkpoint's folder.
+        device: device to compute on.
     """
 
     checkpoint: Path
@@ -52,13 +52,13 @@ class EvaluationRequest:
 
 
 def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
-    """Render and score views with a checkpoint's model, with the averaged parameters where there are any.
+    """Render and score views with a checkpoint's model, using averaged parameters if there are any.
 
     Returns:
-        What `scores.json` holds.
+        The content of `scores.json`.
 
     Raises:
-        NerfclError: something the user can put right.
+        NerfclError: the checkpoint, the scene or an option is invalid.
     """
     checkpoint = load_checkpoint(request.checkpoint)
     experiment = _experiment_of(checkpoint, request.checkpoint)
@@ -67,11 +67,11 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     data, split, views = _views_of(request, experiment, checkpoint)
     views = views.select(select_views(views, request.view))
     if not len(views):
-        raise NerfclError(Argument("view", request.view), f": {data} has no such {split} view")
+        raise NerfclError(Argument("view", request.view), f": matches no {split} view of {data}")
     device = replace(experiment, device=request.device).torch_device
     own = experiment.training.rays_per_pixel
     rays_per_pixel = own if request.rays_per_pixel is None else request.rays_per_pixel
-    pixel_offsets(rays_per_pixel)  # refuses what is not a square number
+    pixel_offsets(rays_per_pixel)  # rejects non-square numbers
     model = evaluated_model(checkpoint, device)
     compilation_seconds()
     scores = evaluate(model, views, rays_per_pixel=rays_per_pixel, keep_images=None, track=track)
@@ -89,19 +89,19 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     }
     write_json(out / "scores.json", content)
     print(f"{len(views)} views: PSNR {content['psnr']:.2f} dB, SSIM {content['ssim']:.4f}")
-    print(f"pictures and scores: {out}")
+    print(f"images and scores: {out}")
     return content
 
 
 def _experiment_of(checkpoint: Checkpoint, path: Path) -> Experiment:
     try:
-        return experiment_of(checkpoint, strategy=FineTune())  # what was kept of the past does not matter here
+        return experiment_of(checkpoint, strategy=FineTune())  # the memory is not needed here
     except NerfclError as error:
         raise NerfclError(f"{path}: ", *error.args) from None
 
 
 def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Checkpoint) -> tuple[str, str, Views]:
-    """Load the views that were asked for: name of the scene, split, views."""
+    """Load the requested views; return the scene, the split and the views."""
     stream = experiment.stream
     if isinstance(stream, WatchedStream) and request.data is None:
         if request.split not in (None, "train"):
@@ -111,8 +111,7 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
     scene = experiment.scene or SceneSettings(size=_pushed_size(checkpoint))
     if experiment.scene is None and request.data is None:
         raise NerfclError(
-            f"{request.checkpoint}: was learned from frames that a program pushed; name a scene that shows the same "
-            "place with ",
+            f"{request.checkpoint}: was learned from frames pushed by a program; give a scene of the same place with ",
             Argument("data"),
         )
     scene = replace(scene, data=request.data or scene.data, size=request.size or scene.size)
@@ -132,7 +131,7 @@ def _pushed_size(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def _names_of(views: Views) -> list[str]:
-    """Name views that have no names by their numbers."""
+    """Return the names of views, or numbers for those without."""
     return [name or f"frame {i}" for i, name in enumerate(views.names)]
 
 

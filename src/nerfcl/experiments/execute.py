@@ -1,4 +1,4 @@
-"""One experiment in one folder: it goes on where the folder says it stands, to its end."""
+"""Execution of one experiment in one folder, resuming from what the folder holds."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def execute(
     until: int | None = None,
     show: bool = True,
 ) -> dict[str, Any]:
-    """Run an experiment from where its folder says it stands, to its end, and write its reports.
+    """Run an experiment to its end, resuming from its folder, and write its reports.
 
     Args:
         experiment: what is learned, from what, and how.
-        folder: where results go; what was stopped goes on from there.
-        label: of the strategy, for people; its name by default.
-        command: that makes the results again; None is one that reads the description.
-        outputs: what is kept, and where; None is as for nerfcl's own commands.
-        prepared: the experiment's stream and model, where they are there already.
-        begin: is called with a new learner when the folder holds nothing to go on from.
-        until: stops when so many experiences are done; None goes on to the end.
-        show: whether progress is shown.
+        folder: output folder; an interrupted run resumes from it.
+        label: label of the strategy; its name by default.
+        command: command that reproduces the results; None is one that reads the description.
+        outputs: what is saved, and where; None is the default of nerfcl's own commands.
+        prepared: stream and model settings, if already prepared.
+        begin: called with the new learner if the folder holds no checkpoint to resume from.
+        until: number of experiences after which to stop; None runs to the end.
+        show: whether to show progress.
 
     Returns:
-        What `results.json` holds.
+        The content of `results.json`.
 
     Raises:
-        NerfclError: something the user can put right; what is finished stays.
+        NerfclError: the user can fix the error and resume; finished experiences are kept.
     """
     label = label or experiment.strategy.registry.name_of(type(experiment.strategy)) or "strategy"
     if isinstance(experiment.stream, WatchedStream):
@@ -55,10 +55,10 @@ def execute(
         return watch(experiment, experiment.stream, folder, label=label, command=command)
     run = Run(experiment, prepared or prepare(experiment), folder, label, show, command)
     outputs = outputs or (FrameOutputs() if isinstance(experiment.stream, FrameStream) else TaskOutputs())
-    if _is_there(folder):  # nothing of another run is read
+    if _is_there(folder):  # read nothing of another run
         outputs.claim(run)
     learner = _take_up(run, outputs, begin)
-    outputs.claim(run)  # a new folder is made only when nothing can be refused any more
+    outputs.claim(run)  # create a new folder only after everything is validated
     if not outputs.is_over(run, learner):
         learner.history.compilation = compilation_seconds()
         with outputs.callbacks(run, learner) as callbacks:
@@ -67,7 +67,7 @@ def execute(
 
 
 def _is_there(folder: Path) -> bool:
-    """Tell whether a folder exists, or could not even be asked for: claiming it says why."""
+    """Tell whether a folder exists; True if that cannot be determined, since claiming it then says why."""
     try:
         return folder.exists()
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def _is_there(folder: Path) -> bool:
 
 
 def _take_up(run: Run, outputs: Outputs, begin: Callable[[Run, Learner], None] | None) -> Learner:
-    """Make a learner that stands where the folder says."""
+    """Create a learner, and restore it from the folder."""
     learner = run.prepared.new_learner(run.experiment.strategy, run.experiment.seed)
     latest = outputs.latest(run)
     if latest is not None:
@@ -87,5 +87,5 @@ def _take_up(run: Run, outputs: Outputs, begin: Callable[[Run, Learner], None] |
 
 @cache
 def compilation_seconds() -> float:
-    """Compile the kernels, once in each process; return the seconds that it took."""
+    """Compile the kernels, once per process; return the elapsed seconds."""
     return compile_kernels()

@@ -21,15 +21,15 @@ _PACKAGES = ("nerfcl", "torch", "numpy", "numba")
 
 
 def claim(folder: Path, content: dict[str, Any], differing: Callable[[dict[str, Any]], set[str]]) -> bool:
-    """Make a folder, or find that it holds what it shall hold already.
+    """Create a folder with a config.json, or check that it holds the same run already.
 
     Args:
-        folder: where results are to go.
-        content: of its config.json.
-        differing: names what makes the content that the folder has another one; told the latest where it does not.
+        folder: output folder.
+        content: content of its config.json; replaces that of the same run.
+        differing: takes the content that the folder holds, and names what makes it a different run.
 
     Returns:
-        Whether the folder held this already.
+        Whether the folder held this run already.
 
     Raises:
         NerfclError: the folder holds something else, or cannot be written.
@@ -42,7 +42,7 @@ def claim(folder: Path, content: dict[str, Any], differing: Callable[[dict[str, 
         raise NerfclError(place, f": cannot be used ({error}); choose another folder") from None
     if not claimed:
         if occupied:
-            raise NerfclError(place, ": exists and is not a run's folder; choose another one")
+            raise NerfclError(place, ": exists but is not a run's folder; choose another one")
         write_json(config, content)
         return False
     held = read_description(config)
@@ -58,16 +58,16 @@ def claim(folder: Path, content: dict[str, Any], differing: Callable[[dict[str, 
 def claim_folder(
     folder: Path, description: Experiment | Comparison, *, label: str | None = None, command: str | None = None
 ) -> bool:
-    """Make a folder for a run or a comparison, or find that it holds this very one already.
+    """Create a folder for a run or a comparison, or check that it holds this one already.
 
-    A comparison may grow: configurations, seeds and budgets do not make it another one, and config.json tells the
-    latest ones.
+    A comparison may grow: other configurations, seeds or budgets do not make it a different one, and config.json is
+    updated.
 
     Args:
-        folder: where results are to go.
-        description: what decides the results.
-        label: of a run's strategy.
-        command: that makes the results again; None is one that reads the description.
+        folder: output folder.
+        description: description of the run or comparison.
+        label: label of a run's strategy.
+        command: command that reproduces the results; None is one that reads the description.
 
     Returns:
         Whether the folder held this run or comparison already.
@@ -87,21 +87,21 @@ def claim_folder(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide results."""
+    """Return the versions of the packages that affect results."""
     return {package: version(package) for package in _PACKAGES}
 
 
 def description_in(folder: Path) -> Experiment | Comparison:
-    """Read the description of the run or comparison in a folder, also one of version 0.1.
+    """Read the description of the run or comparison in a folder, including those of version 0.1.
 
     Raises:
-        NerfclError: there is none, or it is damaged.
+        NerfclError: it is missing or damaged.
     """
     return described_by(folder / CONFIG)
 
 
 def label_in(path: Path) -> str | None:
-    """Read the label of a run's strategy in a config.json, also in one of version 0.1."""
+    """Read the label of a run's strategy from a config.json, including those of version 0.1."""
     content = read_description(path)
     if "settings" in content:
         return ConfigurationText.parse(content["settings"]["strategy"]).label
@@ -110,10 +110,10 @@ def label_in(path: Path) -> str | None:
 
 
 def described_by(path: Path) -> Experiment | Comparison:
-    """Read the description in a config.json, also one of version 0.1.
+    """Read the description in a config.json, including those of version 0.1.
 
     Raises:
-        NerfclError: there is no such file, or it holds something else.
+        NerfclError: the file is missing or is not a description.
     """
     return _described(read_description(path), path)
 
@@ -122,9 +122,9 @@ def _described(content: dict[str, Any], path: Path) -> Experiment | Comparison:
     try:
         if "settings" in content:
             options = content["settings"]
-            if "data" not in options:  # of a scene that was made
-                raise NerfclError("does not describe an experiment; name the config.json of an output folder")
-            # There and back: that refuses values of other types.
+            if "data" not in options:  # written by make-scene
+                raise NerfclError("does not describe an experiment; give the config.json of an output folder")
+            # The round trip rejects values of wrong types.
             if "strategies" in options:
                 return Comparison.from_plain(comparison_of_options(options).to_plain())
             return Experiment.from_plain(experiment_of_options(options).to_plain())
@@ -134,11 +134,11 @@ def _described(content: dict[str, Any], path: Path) -> Experiment | Comparison:
     except NerfclError as error:
         raise NerfclError(f"{path}: ", *error.args) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NerfclError(f"{path}: is not a whole description ({error!r}); restore it, or choose another") from None
+        raise NerfclError(f"{path}: is not a complete description ({error!r}); restore it, or use another") from None
 
 
 def config_in(folder: Path) -> dict[str, Any]:
-    """Read a folder's config.json as reports show it: command, versions, and its options by names."""
+    """Read a folder's config.json for reports: command, versions, and options by name."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     return {
         "command": content["command"],
@@ -148,7 +148,7 @@ def config_in(folder: Path) -> dict[str, Any]:
 
 
 def options_of(description: Experiment | Comparison) -> dict[str, Any]:
-    """List a description's options by names, without those of strategies where there are several."""
+    """List a description's options by name, without those of strategies for a comparison."""
     several = isinstance(description, Comparison)
     experiment = description.experiment if several else description
     shown = {
@@ -163,7 +163,7 @@ def options_of(description: Experiment | Comparison) -> dict[str, Any]:
 
 
 def differences(held: Experiment | Comparison, wanted: Experiment | Comparison) -> set[str]:
-    """Name the options that make one description another run than a second; none for a comparison that has grown."""
+    """Name the options that make two descriptions different runs; none for a comparison that has grown."""
     if isinstance(held, Comparison) or isinstance(wanted, Comparison):
         if not (isinstance(held, Comparison) and isinstance(wanted, Comparison)):
             return {"command"}

@@ -1,4 +1,4 @@
-"""Making scenes: the built-in truck is rendered along a camera trajectory into a folder in Blender layout."""
+"""Making of scenes: rendering the built-in truck along a camera trajectory, into a folder in Blender layout."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _TRAJECTORIES = ("spiral", "hemisphere")
 
 @dataclass(frozen=True, kw_only=True)
 class MakeSceneSettings:
-    """What is rendered.
+    """Settings of a scene to make.
 
     Attributes:
-        trajectory: "spiral" (two and a half turns while the camera rises from 10 to 70 degrees; each frame is next to
-            the one before) or "hemisphere" (random cameras, half of them for testing).
-        frames: train and test views together; validation views come on top.
-        chunks: of a spiral: equal parts of the trajectory, of each of which a fifth are test views.
+        trajectory: "spiral" (two and a half turns while the camera rises from 10 to 70 degrees; successive frames
+            are neighbours) or "hemisphere" (random cameras, half of them for testing).
+        frames: number of train and test views together; validation views are added.
+        chunks: for a spiral, number of equal parts of the trajectory; a fifth of each are test views.
         img_wh: width and height of the images, pixels.
-        samples: rays for each pixel; fewer are quicker, and noisier. Mitsuba may take a few more.
-        seed: of everything random: which frames are test views, random cameras, the noise of the rendering.
+        samples: rays per pixel; fewer are faster but noisier. Mitsuba may take a few more.
+        seed: seed of all randomness: choice of test views, random cameras, rendering noise.
     """
 
     trajectory: str = "spiral"
@@ -71,7 +71,7 @@ class MakeSceneSettings:
 
 @dataclass(frozen=True)
 class PlannedView:
-    """A view of a scene to be made: its name without suffix, its camera (4, 4), and the seed of its rendering."""
+    """A view to render: its name without suffix, its camera (4, 4), and its rendering seed."""
 
     name: str
     camera: NDArray[np.float64]
@@ -84,12 +84,12 @@ Plan = dict[str, list[PlannedView]]  # train, val, test
 def make_scene(settings: MakeSceneSettings, out: Path, jobs: int = 0) -> None:
     """Render every view that has no image yet.
 
-    The camera files come last: a folder that has them is a whole scene.
+    The camera files are written last, so a folder that has them is complete.
 
     Args:
-        settings: what is rendered.
-        out: folder for the scene; what was stopped goes on from its last finished image.
-        jobs: processes that render; 0 is one for each core.
+        settings: scene to make.
+        out: folder for the scene; an interrupted run resumes from its last finished image.
+        jobs: number of rendering processes; 0 is one per core.
 
     Raises:
         NerfclError: Mitsuba is missing, or the folder holds something else.
@@ -125,14 +125,14 @@ def make_scene(settings: MakeSceneSettings, out: Path, jobs: int = 0) -> None:
 
 
 def plan_views(settings: MakeSceneSettings) -> Plan:
-    """Plan all views of a scene, each split in its order."""
+    """Plan all views of a scene, each split in order."""
     return _PLANS[settings.trajectory](settings)
 
 
 def _spiral(settings: MakeSceneSettings) -> Plan:
-    """Plan neighbouring frames; of each chunk a fifth for testing; validation half-way between frames."""
+    """Plan neighbouring frames, a fifth of each chunk for testing; validation views lie half-way between frames."""
     train, val, test = split_frames(settings.frames, settings.chunks, settings.seed)
-    first = settings.seed * 2 * settings.frames  # seeds of renderings, no two alike
+    first = settings.seed * 2 * settings.frames  # rendering seeds, all different
 
     def views(frames: NDArray[np.int64], offset: float = 0.0) -> list[PlannedView]:
         cameras = spiral_cameras(frames.astype(np.float64) + offset, settings.frames)
@@ -146,10 +146,10 @@ def _spiral(settings: MakeSceneSettings) -> Plan:
 
 
 def split_frames(count: int, chunks: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Choose the frame numbers of the train, validation and test views, each rising.
+    """Choose the frame numbers of the train, validation and test views, each in ascending order.
 
-    Each of `chunks` equal parts gives a fifth of its frames, drawn with the seed, for testing and the others for
-    training. A validation view stands half-way between the frame of its number and the next one of the same part.
+    Of each of `chunks` equal parts, a fifth of the frames, drawn with the seed, are for testing and the others for
+    training. A validation view lies half-way between the frame of its number and the next one of the same part.
     """
     rng = np.random.default_rng(seed)
     val: list[int] = []
@@ -164,7 +164,7 @@ def split_frames(count: int, chunks: int, seed: int) -> tuple[NDArray[np.int64],
 
 
 def _hemisphere(settings: MakeSceneSettings) -> Plan:
-    """Plan random cameras; half of the frames for testing, and half as many again for validation."""
+    """Plan random cameras: half of the frames for testing, and half as many again for validation."""
     test = settings.frames // 2
     counts = {"train": settings.frames - test, "val": max(1, test // 2), "test": test}
     plan: Plan = {}
@@ -178,7 +178,7 @@ _PLANS = {"spiral": _spiral, "hemisphere": _hemisphere}
 
 
 def render_all(shots: Sequence[Shot], jobs: int) -> None:
-    """Render images into their files, in `jobs` processes; stop soon when interrupted.
+    """Render images to files in `jobs` processes; stop promptly when interrupted.
 
     Raises:
         NerfclError: a file cannot be written, or a process was killed.
@@ -191,15 +191,15 @@ def render_all(shots: Sequence[Shot], jobs: int) -> None:
                 call()
     except BrokenProcessPool:
         raise NerfclError(
-            "a rendering process was ended from outside, perhaps for want of memory; run the same command again to go "
-            "on, with fewer ",
+            "a rendering process was killed, perhaps for lack of memory; run the same command again to resume, "
+            "with fewer ",
             Argument("jobs"),
         ) from None
 
 
 @contextmanager
 def _calls(shots: Sequence[Shot], jobs: int) -> Iterator[list[partial[None]]]:
-    """Open a call for each image that returns once it is written."""
+    """Yield one call per image, which returns once the image is written."""
     if jobs == 1:
         yield [partial(render_to_file, shot) for shot in shots]
         return
@@ -212,7 +212,7 @@ def _calls(shots: Sequence[Shot], jobs: int) -> Iterator[list[partial[None]]]:
 
 
 def _start_worker() -> None:
-    """Ready a process of the pool, which renders on one thread."""
+    """Initialise a process of the pool, which renders on one thread."""
     workers.start_worker()
     use_one_thread()
 

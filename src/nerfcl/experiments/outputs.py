@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: checkpoints, event files, pictures, results."""
+"""Outputs of a run: checkpoints, event files, figures, results."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from nerfcl.training.checkpoints import save_checkpoint
 from nerfcl.training.history import History
 from nerfcl.training.learner import Learner
 
-RESULTS = "results.json"  # what a run writes when it is over
+RESULTS = "results.json"  # written when a run is finished
 
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment that is executed.
+    """An experiment being executed.
 
     Attributes:
-        experiment: its description.
-        prepared: stream, model and device.
-        folder: where it leaves what it makes.
-        label: of its strategy, for people.
-        show: whether it shows how far it has come; others may share the terminal.
-        command: that makes it again; None is one that reads the description.
+        experiment: description of the experiment.
+        prepared: stream, model settings and device.
+        folder: output folder.
+        label: label of the strategy.
+        show: whether to show progress; not if other runs share the terminal.
+        command: command that reproduces the run; None is one that reads the description.
     """
 
     experiment: Experiment
@@ -49,7 +49,7 @@ class Run:
     command: str | None = None
 
     def progress_bar(self, label: str) -> ProgressBar:
-        """Make its progress bar; it shows nothing where others share the terminal."""
+        """Create the progress bar of the run, which is silent unless `show`."""
         from rich.console import Console
 
         console = None if self.show else Console(quiet=True, force_terminal=False)
@@ -57,18 +57,18 @@ class Run:
 
 
 class Outputs(Protocol):
-    """What is kept of a run, and where."""
+    """What is saved of a run, and where."""
 
     def claim(self, run: Run) -> None:
-        """Make the folder, or find that it holds this very run.
+        """Create the folder, or check that it holds this run.
 
         Raises:
-            NerfclError: it holds something else.
+            NerfclError: the folder holds something else.
         """
         ...
 
     def latest(self, run: Run) -> Path | None:
-        """Find the checkpoint to go on from; None where there is none."""
+        """Find the checkpoint to resume from; None if there is none."""
         ...
 
     def is_over(self, run: Run, learner: Learner) -> bool:
@@ -76,16 +76,16 @@ class Outputs(Protocol):
         ...
 
     def callbacks(self, run: Run, learner: Learner) -> AbstractContextManager[list[Callback]]:
-        """Open the callbacks; the last one saves the learner, so that a kill takes nothing of the others for good."""
+        """Open the callbacks; the last one saves the learner, so that whatever a kill loses is done again."""
         ...
 
     def finish(self, run: Run, learner: Learner) -> dict[str, Any]:
-        """Write the reports of a run that is over, and return its results."""
+        """Write the reports of a finished run, and return its results."""
         ...
 
 
 class TaskOutputs:
-    """A checkpoint after each task, and pictures of what was forgotten."""
+    """A checkpoint after each task, and figures of what was forgotten."""
 
     def claim(self, run: Run) -> None:
         claim_folder(run.folder, run.experiment, label=run.label, command=run.command)
@@ -110,7 +110,7 @@ class TaskOutputs:
 
     @staticmethod
     def checkpoint(folder: Path, done: int) -> Path:
-        """Return where a run has its checkpoint after so many tasks."""
+        """Return the path of the checkpoint after `done` tasks."""
         return folder / "checkpoints" / f"task-{done}.pt"
 
     @staticmethod
@@ -121,13 +121,13 @@ class TaskOutputs:
             learner,
             run.experiment.to_plain(),
             run.prepared.model,
-            # The next task begins with an optimiser of its own.
+            # Otherwise the next task starts with a new optimiser.
             with_optimiser=run.prepared.training.keep_optimiser,
         )
 
 
 class FrameOutputs:
-    """The latest checkpoint, written after each chunk, and pictures of every frame and chunk."""
+    """The latest checkpoint, written after each chunk, and figures of every frame and chunk."""
 
     def claim(self, run: Run) -> None:
         claim_folder(run.folder, run.experiment, label=run.label, command=run.command)
@@ -152,7 +152,7 @@ class FrameOutputs:
 
     @staticmethod
     def checkpoint(folder: Path) -> Path:
-        """Return where a run has its latest checkpoint."""
+        """Return the path of the latest checkpoint."""
         return folder / "checkpoints" / "latest.pt"
 
 
@@ -168,13 +168,13 @@ def open_live(run: Run, learner: Learner) -> Iterator[list[Callback]]:
 
 
 def described_results(run: Run, history: History) -> dict[str, Any]:
-    """Collect a run's results, and say what they are results of."""
+    """Collect a run's results, together with its description."""
     results = results_of(history, run.prepared.stream, run.label, run.experiment.seed, run.prepared.training)
     return {**results, "schema": SCHEMA, "experiment": run.experiment.to_plain()}
 
 
 def draw_forgetting(path: Path, histories: Mapping[str, History], prepared: Prepared) -> None:
-    """Draw one old view while training goes on, for each of several runs."""
+    """Draw the watched view over the course of training, for each of several runs."""
     watched = prepared.stream.watched
     truth = prepared.stream.groups[watched.group].test.images[watched.view].numpy()
     frames = {label: history.frames for label, history in histories.items() if history.frames}
@@ -183,7 +183,7 @@ def draw_forgetting(path: Path, histories: Mapping[str, History], prepared: Prep
 
 
 def draw_seen_frames(folder: Path, histories: Mapping[str, History], stream: Stream, title: str) -> None:
-    """Draw the PSNR of every frame seen so far while the stream ran, for each of several runs."""
+    """Draw the PSNR of every frame seen so far over the course of the stream, for each of several runs."""
     logs = {label: history.seen for label, history in histories.items()}
     chunk_frames = len(stream[0].train)
     frames_figure(folder / "frames.png", logs, chunk_frames, title)
@@ -201,7 +201,7 @@ class _SaveTasks(Callback):
 
 
 class _SaveLatest(Callback):
-    """Writes the checkpoint after each chunk, so that a kill costs the chunk in flight and no more."""
+    """Writes the checkpoint after each chunk, so that a kill loses no more than the current chunk."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._experiment = run, run.experiment.to_plain()

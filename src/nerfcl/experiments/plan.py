@@ -1,4 +1,4 @@
-"""What a comparison runs: its configurations, divided by budgets, and what their runs share."""
+"""Plan of a comparison: its configurations, expanded by budgets, and what their runs share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from nerfcl.experiments.budgets import within_budgets
 from nerfcl.experiments.prepare import Prepared, note_spare_capacity, prepare_all
 from nerfcl.strategies.strategy import Strategy
 
-FIRST_TASK = "first-task"  # folder of what all configurations over tasks share
+FIRST_TASK = "first-task"  # folder of the task that configurations share
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A configuration that is run.
+    """A configuration to run.
 
     Attributes:
         configuration: strategy and label.
-        prepared: what its runs share.
+        prepared: data that its runs share.
     """
 
     configuration: Configuration
@@ -31,24 +31,24 @@ class Planned:
 
     @property
     def label(self) -> str:
-        """Of the configuration."""
+        """Label of the configuration."""
         return self.configuration.label
 
     @property
     def strategy(self) -> Strategy:
-        """Of the configuration."""
+        """Strategy of the configuration."""
         return self.configuration.strategy
 
     def folder(self, seed: int) -> Path:
-        """Return the folder of its run with a seed, below the comparison's."""
+        """Return the folder of the run with a seed, relative to the comparison's."""
         return Path(f"seed-{seed}") / self.configuration.file_name
 
 
 def plan(comparison: Comparison) -> list[Planned]:
-    """Load the scene once, and divide configurations by budgets; refuse what cannot work before anything is written.
+    """Load the scene once and expand configurations by budgets; reject what cannot work before anything is written.
 
     Raises:
-        NerfclError: a configuration cannot be, or there are none.
+        NerfclError: a configuration is invalid, or none is left.
     """
     experiment = comparison.experiment
     prepared = prepare_all(experiment, [configuration.strategy for configuration in comparison.configurations])
@@ -60,14 +60,14 @@ def plan(comparison: Comparison) -> list[Planned]:
             print(f"{configuration.label}: nothing useful fits into {budget}; left out", file=sys.stderr)
     if not planned:
         budgets = Argument("budget_bytes", " ".join(map(budget_name, comparison.budgets)))
-        raise NerfclError(budgets, ": no strategy can keep so little")
+        raise NerfclError(budgets, ": is too small for every strategy; give larger budgets")
     check_labels([part.configuration for part in planned], [FIRST_TASK])
     note_spare_capacity((part.strategy for part in planned), planned[0].prepared.stream)
     return planned
 
 
 def shares_first_task(strategy: Strategy) -> bool:
-    """Tell whether a strategy learns the first task as fine-tuning does; a memory may take rays during training."""
+    """Tell whether a strategy learns the first task like fine-tuning: not if its memory takes rays during training."""
     memory: Any = getattr(strategy, "memory", None)
     policy = getattr(memory, "fill_policy", None)
     return policy is None or not policy.during_training

@@ -1,4 +1,4 @@
-"""A description -> what is needed to run it: the stream, settings of the model, the device."""
+"""From a description to what is needed to run it: stream, model settings, device."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Prepared:
     """What is needed to run an experiment with any seed.
 
     Attributes:
-        title: for pictures.
-        stream: what is learned.
-        model: settings of what is learned.
-        training: how long and how fast.
-        device: where to compute.
+        title: title of figures.
+        stream: stream to learn.
+        model: model settings.
+        training: training settings.
+        device: device to compute on.
     """
 
     title: str
@@ -41,12 +41,12 @@ class Prepared:
     device: torch.device
 
     def new_learner(self, strategy: Strategy, seed: int) -> Learner:
-        """Make a learner that has not learned anything yet."""
+        """Create an untrained learner."""
         return new_learner(strategy, lambda: self.model.build(seed, self.device), seed)
 
 
 def prepare(experiment: Experiment) -> Prepared:
-    """Load the scene and build the stream; refuse what cannot work before anything is written.
+    """Load the scene and build the stream; reject what cannot work before anything is written.
 
     Raises:
         NerfclError: says what to change.
@@ -57,17 +57,17 @@ def prepare(experiment: Experiment) -> Prepared:
 
 
 def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[Prepared]:
-    """Do what `prepare` does, for several strategies of one experiment whose scene is loaded once.
+    """Prepare several strategies of one experiment, loading the scene once; see `prepare`.
 
-    On a stream of frames an upper bound has all frames at once, for as many steps and rays as the others: where a
-    strategy replays, half of its rays are old ones.
+    On a stream of frames, an upper bound learns all frames at once, for as many steps and rays as strategies that
+    replay, half of whose rays are past ones.
 
     Raises:
         NerfclError: says what to change.
     """
     device = experiment.torch_device
     if experiment.scene is None or not isinstance(experiment.stream, TaskStream | FrameStream):
-        raise NerfclError("the description names no scene; frames that are pushed need an OnlineLearner")
+        raise NerfclError("the description has no scene; use an OnlineLearner for pushed frames")
     scene = experiment.scene.load(track)
     stream = experiment.stream.build(scene)
     title = f"{scene.name} at {scene.train.width}x{scene.train.height}"
@@ -84,16 +84,16 @@ def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[
 
 
 def note_spare_capacity(strategies: Iterable[Strategy], stream: Stream) -> None:
-    """Say so, once, where a memory has room for more rays than all tasks but the last have."""
+    """Print a note if a memory has room for more rays than all tasks but the last have."""
     past = sum(experience.train.pixels for experience in stream[:-1]) if stream[0].announced else 0
     rooms = {_rays_for(strategy) for strategy in strategies}
     for rays in sorted(rays for rays in rooms if rays > past > 0):
-        text = f"the memory has room for {rays:,} rays, and all tasks but the last have {past:,}; all are kept"
+        text = f"the memory has room for {rays:,} rays, but all tasks except the last have only {past:,}; all are kept"
         print(text, file=sys.stderr)
 
 
 def _rays_for(strategy: Strategy) -> int:
-    """Return how many rays a strategy's memory is asked to hold; 0 where it has no such number."""
+    """Return the capacity of a strategy's memory in rays; 0 if it has none."""
     memory: Any = getattr(strategy, "memory", None)
     return 0 if getattr(memory, "bytes", 0) else getattr(memory, "rays", None) or 0
 

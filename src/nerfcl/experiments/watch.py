@@ -1,4 +1,4 @@
-"""Learning from a folder that is being written to, until it is told that nothing more comes."""
+"""Learning from a folder that is being written to."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from nerfcl.training.settings import OptimiserSettings
 def watch(
     experiment: Experiment, stream: WatchedStream, folder: Path, *, label: str, command: str | None = None
 ) -> dict[str, Any]:
-    """Take in frames until the marker file or a signal; go on where a killed one stood.
+    """Learn frames until the marker file appears or a signal arrives; resume an interrupted run.
 
     Args:
         experiment: what is learned, and how.
-        stream: of the experiment.
-        folder: where results go.
-        label: of the strategy, for people.
-        command: that makes the results again; None is one that reads the description.
+        stream: stream of the experiment.
+        folder: output folder.
+        label: label of the strategy.
+        command: command that reproduces the results; None is one that reads the description.
 
     Returns:
-        What `results.json` holds: what became of the frames, and the PSNR (dB) of each frame learned. They were
-        trained on; such a folder has no other views.
+        The content of `results.json`: counts of the frames, and the PSNR (dB) of each frame learned. These were trained
+        on; a watched folder has no other views.
 
     Raises:
-        NerfclError: the folder, an option or a frame cannot be used.
+        NerfclError: the folder, an option or a frame is invalid.
     """
     if not stream.folder.is_dir():
         watched = Argument("folder", str(stream.folder), WatchedStream)
-        raise NerfclError(watched, ": no such folder; make it before frames are written to it")
+        raise NerfclError(watched, ": no such folder; create it before frames are written to it")
     if experiment.field.renderer != "occupancy":
         name = experiment.field.registry.name_of(type(experiment.field))
-        raise NerfclError(Argument("field", name), ": cannot be learned from frames whose scene is not known before")
+        raise NerfclError(Argument("field", name), ": does not work on a watched folder; choose another one")
     optimiser = experiment.training.optimiser
     if optimiser.schedule in ("cosine", "poly") and optimiser.schedule_epochs is None:
-        why = ": ends with the stream, and where a watched one ends is not known; choose another schedule"
+        why = ": depends on the length of the stream, which is unknown for a watched folder; choose another schedule"
         raise NerfclError(Argument("schedule", optimiser.schedule, OptimiserSettings), why)
     check_boundaries(experiment.strategy, announced=False)
     device = experiment.torch_device
@@ -93,10 +93,10 @@ def watch(
 
 
 def _model_for(experiment: Experiment, stream: WatchedStream, first: list[Views]) -> OccupancyModelSettings:
-    """Choose the model for frames like the first ones."""
+    """Choose model settings that suit the first frames."""
     if not first:
         watched = Argument("folder", str(stream.folder), WatchedStream)
-        raise NerfclError(watched, ": ended before a frame was completed")
+        raise NerfclError(watched, ": ended before any frame was complete")
     if stream.box is not None:
         x, y, z, side = stream.box
         box = Box.around((x, y, z), side)
@@ -107,7 +107,7 @@ def _model_for(experiment: Experiment, stream: WatchedStream, first: list[Views]
 
 
 def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading.Event) -> Observed:
-    """Push all frames to the learner; a signal leaves those that wait for the next time, the marker does not."""
+    """Push all frames to the learner; after a signal, waiting frames are left for the next run."""
     with StreamLine() as line:
         for frame in frames:
             line.show(learner.observe(frame.images[0], frame.poses[0], frame.intrinsics[0]))
@@ -125,7 +125,7 @@ def _scores(learner: OnlineLearner, frames: Iterable[Views]) -> list[float]:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set an event on SIGINT and SIGTERM, instead of ending the program."""
+    """Set an event on SIGINT and SIGTERM instead of ending the program."""
     stopped = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(kind, lambda *_: stopped.set()) for kind in kinds]

@@ -1,4 +1,4 @@
-"""Who does the runs of a comparison."""
+"""Where the runs of a comparison are executed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from nerfcl.reports.machine import machine
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the runs.
+    """Where runs are executed.
 
     Attributes:
-        jobs: runs at a time on one machine, which divide its cores; None is one.
-        ray: address of a Ray cluster, or "local"; None does without.
+        jobs: number of concurrent runs on one machine, which share its cores; None is one.
+        ray: address of a Ray cluster, or "local"; None does not use Ray.
     """
 
     jobs: int | None = None
@@ -33,11 +33,11 @@ class Workers:
 
     @property
     def in_turn(self) -> bool:
-        """Whether this process does all runs itself."""
+        """Whether this process executes all runs itself."""
         return self.ray is None and self.jobs in (None, 1)
 
     def executor(self, out: Path, shared: Any, device_type: str) -> Executor | None:
-        """Make what does the runs; None is this process."""
+        """Create the executor; None if this process executes all runs itself."""
         if self.in_turn:
             return None
         jobs = self.jobs or os.cpu_count() or 1
@@ -47,5 +47,5 @@ class Workers:
         return RayCluster(out, shared, self.ray, jobs, threads, gpus=int(device_type == "cuda"))
 
     def describe(self, prepared: Prepared) -> str:
-        """Say what the seconds were measured on."""
+        """Describe the hardware that times were measured on."""
         return f"a Ray cluster, {self.ray}" if self.ray else machine(prepared.device, self.jobs or 1)

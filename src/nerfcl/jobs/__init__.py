@@ -1,1 +1,1 @@
-"""Many runs: in turn, in processes of this machine, or on a Ray cluster."""
+"""Execution of many jobs: sequentially, in local processes, or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Jobs that give the same results wherever they run: in this process in turn, or by an executor."""
+"""Jobs with the same results wherever they run: sequentially in this process, or on an executor."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process does by itself.
+    """A unit of work for one process.
 
     Attributes:
-        name: for people.
-        folder: what it writes into, below the root that all jobs share; it goes on from what is there.
-        last: the file in it that is written last: where that exists, the job is done.
-        work: does it; called with the root and with what else all jobs share.
-        needs: folder of another job, to be done before; None needs none.
+        name: name to display.
+        folder: output folder, relative to the root that all jobs share; the job resumes from its content.
+        last: name of the file that is written last; if it exists, the job is done.
+        work: function to run, called with the root and the data that all jobs share.
+        needs: folder of a job to be done first; None if there is none.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: seconds that it took, and the error that ended it, if any."""
+    """Result of a job: elapsed seconds, and the error that ended it, if any."""
 
     seconds: float
     error: Exception | None = None
@@ -47,14 +47,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Threads:
-    """How many threads a job computes with; another number changes the last bits of its results."""
+    """Number of threads of a job; a different number changes the last bits of its results."""
 
     torch: int
     numba: int
 
     @classmethod
     def divided_by(cls, jobs: int) -> Threads:
-        """Divide the cores between `jobs` at a time, unless OMP_NUM_THREADS and NUMBA_NUM_THREADS say how many."""
+        """Divide the cores among concurrent `jobs`, unless OMP_NUM_THREADS and NUMBA_NUM_THREADS are set."""
         import numba
         import torch
 
@@ -63,11 +63,11 @@ class Threads:
 
     @property
     def cores(self) -> int:
-        """Number of cores that they keep busy."""
+        """Number of cores that the threads occupy."""
         return max(self.torch, self.numba)
 
     def use(self) -> None:
-        """Compute with so many in this process from now on."""
+        """Set the number of threads of this process."""
         import numba
         import torch
 
@@ -76,7 +76,7 @@ class Threads:
 
 
 class Executor(Protocol):
-    """Other processes that run jobs; a context manager, at whose end none of them works any more."""
+    """Runs jobs in other processes; as a context manager, it stops all of them on exit."""
 
     def __enter__(self) -> Self: ...
 
@@ -85,18 +85,18 @@ class Executor(Protocol):
     ) -> None: ...
 
     def has_room(self) -> bool:
-        """Tell whether it takes another job now."""
+        """Tell whether another job can be started now."""
         ...
 
     def start(self, job: Job) -> None:
-        """Begin a job."""
+        """Start a job."""
         ...
 
     def wait(self) -> tuple[Job, Outcome]:
-        """Wait for the next job that ends.
+        """Wait for the next job to end.
 
         Raises:
-            NerfclError: the process of a job died, again and again.
+            NerfclError: the process of a job died repeatedly.
         """
         ...
 
@@ -105,13 +105,13 @@ def run_jobs(root: Path, jobs: Sequence[Job], shared: Any, executor: Executor | 
     """Run all jobs that are not done yet.
 
     Args:
-        root: of all folders.
-        jobs: each one after the one that it needs.
-        shared: what their work is called with.
-        executor: runs them, as many at a time as it has room for; None runs them here, in turn.
+        root: root of all folders.
+        jobs: jobs to run, each after the one that it needs.
+        shared: data passed to the work of every job.
+        executor: runs as many jobs at a time as it has room for; None runs them in this process, sequentially.
 
     Raises:
-        NerfclError: a job failed by something that the user can put right. What is done stays done.
+        NerfclError: a job failed with an error that the user can fix; finished jobs are kept.
     """
     waiting = [job for job in jobs if not (root / job.folder / job.last).exists()]
     if executor is None:
@@ -138,7 +138,7 @@ def _hand_out(jobs: Sequence[Job], executor: Executor, progress: JobProgress) ->
 
 
 def attempt(job: Job, root: Path, shared: Any) -> Outcome:
-    """Run a job; an error is not raised but returned, in a form that another process can read."""
+    """Run a job; return an error instead of raising it, in a form that can be sent to another process."""
     began, failure = time.perf_counter(), None
     try:
         job.work(root, shared)
@@ -150,12 +150,12 @@ def attempt(job: Job, root: Path, shared: Any) -> Outcome:
 
 
 class JobProgress:
-    """Shows how many of many jobs are done: a line for each, and in a terminal a bar below them.
+    """Shows how many jobs are done: a line for each, and in a terminal a progress bar below.
 
     Args:
-        total: number of all jobs.
-        done: of those that were done before.
-        console: where to; standard error when None.
+        total: number of jobs.
+        done: number of jobs done before.
+        console: console to print to; None is standard error.
     """
 
     def __init__(self, total: int, done: int, console: Console | None = None) -> None:
@@ -182,7 +182,7 @@ class JobProgress:
             self._bar.stop()
 
     def count(self, name: str, seconds: float) -> None:
-        """Note that one more job is done."""
+        """Report that one more job is done."""
         self._done += 1
         line = f"{self._done} of {self._total} · {name} · took {duration(seconds)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Jobs in processes of this machine."""
+"""Jobs in local processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nerfcl.errors import Argument, NerfclError
 from nerfcl.jobs.job import Job, Outcome, Threads, attempt
 from nerfcl.jobs.workers import start_worker
 
-_PATIENCE = 10.0  # seconds for a process to tidy up
+_PATIENCE = 10.0  # seconds for a process to clean up
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class _Worker:
 
 
 class Processes:
-    """An executor of processes, each of which runs one job after the other; one that dies is replaced, once a job.
+    """An executor with local processes, each running one job at a time; if one dies, its job is retried once.
 
     Args:
-        root, shared: what jobs are called with.
+        root, shared: arguments of the jobs' work.
         jobs: number of processes.
-        threads: of each.
+        threads: threads of each process.
     """
 
     def __init__(self, root: Path, shared: Any, jobs: int, threads: Threads) -> None:
         self._root, self._jobs, self._threads = root, jobs, threads
-        # Plain bytes: torch would pass tensors on through shared memory, which is scarce in containers.
+        # Plain bytes: torch would pass tensors through shared memory, which is scarce in containers.
         self._shared = pickle.dumps(shared)
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, tuple[_Worker, Job]] = {}
@@ -65,7 +65,7 @@ class Processes:
     def start(self, job: Job) -> None:
         worker = self._idle.pop() if self._idle else self._new_worker()
         self._busy[worker.connection] = worker, job
-        with suppress(OSError):  # where it died meanwhile, `wait` finds out
+        with suppress(OSError):  # if it has died, `wait` notices
             worker.connection.send(job)
 
     def wait(self) -> tuple[Job, Outcome]:
@@ -82,17 +82,17 @@ class Processes:
             return job, outcome
 
     def _replace(self, worker: _Worker, job: Job) -> None:
-        """Start the job of a worker that died again, where that did not happen before."""
+        """Restart the job of a worker that died, unless that happened before."""
         worker.process.join()
         worker.connection.close()
-        how = f"{job.name}: its process was ended from outside ({_cause(worker.process.exitcode)})"
+        how = f"{job.name}: its process died ({_cause(worker.process.exitcode)})"
         if job.folder in self._retried:
             raise NerfclError(
-                f"{how}, twice, perhaps for want of memory; what is finished is kept: "
-                "run the same command again to go on, with fewer ",
+                f"{how} twice, perhaps for lack of memory; finished runs are kept: "
+                "run the same command again to resume, with fewer ",
                 Argument("jobs"),
             )
-        print(f"{how}; it is started once more", file=sys.stderr)
+        print(f"{how}; retrying once", file=sys.stderr)
         self._retried.add(job.folder)
         self.start(job)
 
@@ -115,9 +115,9 @@ def _cause(exitcode: int | None) -> str:
 
 
 def _serve(connection: Connection, root: Path, shared: bytes, threads: Threads) -> None:
-    """Run one job after the other, until this process is ended."""
+    """Run one job after the other, until this process is terminated."""
     start_worker()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # tidies up, unlike the default
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleans up, unlike the default handler
     threads.use()
     everything = pickle.loads(shared)
     while True:

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: nothing but nerfcl has to be there, files travel with the jobs."""
+"""Jobs on a Ray cluster. Nodes need only nerfcl; files travel with the jobs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from nerfcl.files import written_aside
 from nerfcl.jobs.job import Job, Outcome, Threads, attempt
 
 LOCAL = "local"
-RETRIES = 3  # of a job whose worker or node dies
+RETRIES = 3  # for a job whose worker or node dies
 _SECONDS_TO_ANSWER = 10.0
 
-Files = dict[str, bytes]  # by their paths within a folder
+Files = dict[str, bytes]  # by path within a folder
 
 
 class RayCluster:
-    """An executor on Ray: each job claims its cores, and its files come back when it has ended.
+    """An executor on Ray: each job reserves its cores, and its files are returned when it ends.
 
     Args:
-        root, shared: what jobs are called with.
-        address: as `ray.init` takes it; "local" starts a cluster of this machine alone, which ends with the executor.
-        jobs: how many at a time, where the cluster is this machine.
-        threads: of each job.
-        gpus: that each job claims.
+        root, shared: arguments of the jobs' work.
+        address: address for `ray.init`; "local" starts a cluster on this machine, which ends with the executor.
+        jobs: number of concurrent jobs on a local cluster.
+        threads: threads of each job.
+        gpus: GPUs reserved for each job.
 
     Raises:
         NerfclError: Ray is not installed, or nothing listens at the address.
@@ -51,7 +51,7 @@ class RayCluster:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise NerfclError(
                 Argument("ray", self._address),
-                f": no cluster can be reached there ({error}); where one asks for a token, set RAY_AUTH_TOKEN",
+                f": cannot reach a cluster there ({error}); if it requires a token, set RAY_AUTH_TOKEN",
             ) from None
         self._shared = self._ray.put(self._shared)
         return self
@@ -62,7 +62,7 @@ class RayCluster:
         self._ray.shutdown()
 
     def has_room(self) -> bool:
-        return True  # Ray keeps what there are no cores for
+        return True  # Ray queues jobs until cores are free
 
     def start(self, job: Job) -> None:
         if job.needs not in self._needed:
@@ -82,21 +82,21 @@ class RayCluster:
         except self._ray.exceptions.RayTaskError as error:
             reason = str(error).strip().splitlines()[-1]
             raise NerfclError(
-                f"{job.name}: could not be begun on a Ray worker ({reason}); the same version of nerfcl must be "
+                f"{job.name}: could not be started on a Ray worker ({reason}); the same version of nerfcl must be "
                 "installed there"
             ) from None
         except self._ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
             raise NerfclError(
-                f"{job.name}: its Ray worker was lost, {1 + RETRIES} times ({reason}); what is finished is kept: run "
-                "the same command again to go on"
+                f"{job.name}: its Ray worker was lost {1 + RETRIES} times ({reason}); finished runs are kept: run "
+                "the same command again to resume"
             ) from None
         _write(self._root / job.folder, files, job.last)
         return job, outcome
 
 
 def _import_ray(address: str) -> ModuleType:
-    # What we start ourselves tells nobody that it was started.
+    # A cluster that we start ourselves reports no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -107,7 +107,7 @@ def _import_ray(address: str) -> ModuleType:
 
 
 def _check_address(address: str) -> None:
-    """Refuse an address where nothing listens: Ray would try for minutes."""
+    """Reject an address at which nothing listens: Ray would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return  # "local", "auto"
@@ -118,7 +118,7 @@ def _check_address(address: str) -> None:
 
 
 def _run(job: Job, shared: Any, own: Files, needed: Files | None, threads: Threads) -> tuple[Outcome, Files]:
-    """Run a job on some machine, in a folder of its own; return what it left there, also where it failed."""
+    """Run a job on some node, in a temporary folder; return the files it left, even if it failed."""
     threads.use()
     with tempfile.TemporaryDirectory(prefix="nerfcl-") as folder:
         root = Path(folder)
@@ -130,13 +130,13 @@ def _run(job: Job, shared: Any, own: Files, needed: Files | None, threads: Threa
 
 
 def _read(folder: Path) -> Files:
-    """Read all files of a folder but those that are being written."""
+    """Read all files of a folder except those being written."""
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def _write(folder: Path, files: Files, last: str) -> None:
-    """Write files into a folder, the one that says that all are there last."""
+    """Write files into a folder, ending with the one that marks it as done."""
     for name in sorted(files, key=lambda name: name == last):
         with written_aside(folder / name) as aside:
             aside.write_bytes(files[name])

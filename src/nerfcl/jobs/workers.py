@@ -1,4 +1,4 @@
-"""Processes that work for another one."""
+"""Worker processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import threading
 
 
 def start_worker() -> None:
-    """Make this process ignore Ctrl-C, which its parent handles, and end when its parent does."""
+    """Make this process ignore Ctrl-C, which its parent handles, and exit when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent was killed; else it would go on for nobody, or wait for work for ever."""
+    """Exit when the parent is killed; otherwise this process would run, or wait for work, forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,1 +1,1 @@
-"""What is kept of the past, in counted bytes: rays, image tiles, snapshots of models, cameras."""
+"""Memories of the past, measured in bytes: rays, image tiles, snapshots of models, cameras."""

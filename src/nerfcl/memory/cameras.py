@@ -1,4 +1,4 @@
-"""The cameras of frames that something is kept of."""
+"""Cameras of past frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Cameras:
         poses: (F, 3, 4) float32, world from camera.
         intrinsics: (F, 4) float32, fx, fy, cx, cy in pixels.
         sizes: (F, 2) int32, width and height in pixels.
-        born: (F,) int32, training step at which each came.
+        born: (F,) int32, training step at which each arrived.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Cameras:
         return sum(part.numel() * part.element_size() for part in self.state_dict().values())
 
     def add(self, views: Views, now: int = 0) -> int:
-        """Add the cameras of some views, which came at training step `now`; return the number of the first."""
+        """Add the cameras of views that arrived at training step `now`; return the number of the first."""
         first = len(self)
         size = torch.tensor([[views.width, views.height]], dtype=torch.int32)
         self.poses = torch.cat([self.poses, views.poses[:, :3]])
@@ -46,7 +46,7 @@ class Cameras:
         return first
 
     def drop_unused(self, frames: Tensor) -> Tensor:
-        """Drop all frames but those with these (N,) numbers; return the (N,) int32 numbers that they have now."""
+        """Drop all frames except those with these (N,) numbers; return their new numbers, (N,) int32."""
         used, numbers = torch.unique(frames.long(), return_inverse=True)
         self.poses, self.intrinsics = self.poses[used], self.intrinsics[used]
         self.sizes, self.born = self.sizes[used], self.born[used]
@@ -56,10 +56,10 @@ class Cameras:
         """Build a batch of pixels of the past.
 
         Args:
-            frames: (B,) numbers of their frames.
-            pixels: (B,) positions within the frames, row by row.
+            frames: (B,) frame numbers.
+            pixels: (B,) flat pixel indices within the frames, row by row.
             colours: (B, 3) float32 in [0, 1].
-            indices: (B,) where they come from; see `Pixels`.
+            indices: (B,) where each pixel comes from; see `Pixels`.
         """
         pixels = pixels.long()
         widths = self.sizes.index_select(0, frames)[:, 0].long()
@@ -76,7 +76,7 @@ class Cameras:
         )
 
     def sample_pixels(self, count: int, generator: torch.Generator) -> Pixels:
-        """Draw (count,) random pixels of random frames, without their colours; there must be a frame."""
+        """Draw `count` random pixels of random frames, without colours; needs at least one frame."""
         frames = torch.randint(len(self), (count,), generator=generator)
         sizes = self.sizes.index_select(0, frames).long().prod(1)
         pixels = (torch.rand(count, generator=generator, dtype=torch.float64) * sizes).long()
@@ -87,6 +87,6 @@ class Cameras:
         return {"poses": self.poses, "intrinsics": self.intrinsics, "sizes": self.sizes, "born": self.born}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` returned; the mapping may hold more."""
+        """Restore what `state_dict` returned; extra entries are ignored."""
         self.poses, self.intrinsics = state["poses"], state["intrinsics"]
         self.sizes, self.born = state["sizes"], state["born"]

@@ -1,4 +1,4 @@
-"""Draw policies: which of the stored rays are replayed. A new one is a class and a line of `DRAWS`."""
+"""Draw policies: which of the stored rays are replayed. To add one, write a class and list it in `DRAWS`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class Draw:
-    """The contract of a draw policy, and the policy "random": all rays, epoch after epoch."""
+    """Interface of draw policies, and the policy "random": all rays, epoch after epoch."""
 
     needs_losses: ClassVar[bool] = False
-    """Whether each ray's loss must be kept beside it."""
+    """Whether each ray's loss must be stored."""
     uses_weights: ClassVar[bool] = False
-    """Whether it goes by `RayMemory.weights` and explores, so that settings of these apply."""
+    """Whether it uses `RayMemory.weights` and exploration, so that their settings apply."""
 
     def draw(self, memory: RayMemory, count: int) -> Tensor:
-        """Choose the places (count,) of the rays to replay; the memory is not empty."""
+        """Choose the indices (count,) of the rays to replay; the memory is not empty."""
         return memory.sampler.next(count)
 
 
 class Weighted(Draw):
-    """Without replacement, the worse rendered the likelier; a fraction comes uniformly from the others."""
+    """Draws without replacement, with probability ∝ weight; a fraction comes uniformly from the others."""
 
     needs_losses = True
     uses_weights = True
@@ -41,7 +41,7 @@ class Weighted(Draw):
 
 
 class TopK(Draw):
-    """The worst rendered only."""
+    """Draws only the rays of highest loss."""
 
     needs_losses = True
 
@@ -51,7 +51,7 @@ class TopK(Draw):
 
 
 def _after_all(memory: RayMemory, times: int, drawn: Tensor) -> Tensor:
-    """Put all rays, so many times, before those that were drawn."""
+    """Prepend all rays, repeated `times` times, to the drawn ones."""
     return torch.cat([torch.arange(len(memory)).repeat(times), drawn]) if times else drawn
 
 

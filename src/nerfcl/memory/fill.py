@@ -1,4 +1,4 @@
-"""Fill policies: which rays of the past are kept. A new one is a class and a line of `FILLS`."""
+"""Fill policies: which rays of the past are kept. To add one, write a class and list it in `FILLS`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TeacherOutput:
 
     Attributes:
         colours: (B, 3) uint8 as rendered.
-        losses: (B,) float32, mean squared error over the channels against the true colours in [0, 1].
+        losses: (B,) float32, squared errors against the true colours in [0, 1], averaged over channels.
     """
 
     colours: Tensor
@@ -28,7 +28,7 @@ class TeacherOutput:
 
 
 Teacher = Callable[[Tensor], TeacherOutput]
-"""Renders the pixels of some views at (B,) flat indices."""
+"""Renders pixels of a fixed set of views, given (B,) flat indices."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Candidates:
 
     Attributes:
         indices: (N,) flat indices into the views.
-        scores: (N,) what decides which are kept; None where nothing but chance does.
-        output: what the model renders for them, where it was asked.
+        scores: (N,) scores that decide which are kept; None if the policy needs none.
+        output: what the model renders for them, if it was evaluated.
     """
 
     indices: Tensor
@@ -50,50 +50,50 @@ class Candidates:
 
 
 class Fill:
-    """The contract of a fill policy, and the policy "random": a uniform sample of every experience.
+    """Interface of fill policies, and the policy "random": a uniform sample of every experience.
 
-    When an experience is over, its pixels become candidates; the policy says how many of them are taken, which ones,
-    and which stored rays stay. By default every experience has equal parts for each ray that it offered.
+    At the end of an experience its pixels become candidates; the policy decides how many of them are taken, which ones,
+    and which stored rays stay. By default every experience is kept in proportion to the rays that it offered.
     """
 
     needs_losses: ClassVar[bool] = False
-    """Whether each ray's loss must be kept beside it."""
+    """Whether each ray's loss must be stored."""
     during_training: ClassVar[bool] = False
-    """Whether rays are taken while an experience is learned, by `select`, instead of when it is over; their losses are
-    kept then."""
+    """Whether rays are taken while an experience is learned, by `select`, instead of at its end; losses are then
+    stored."""
     every_frame: ClassVar[bool] = True
     """Whether every frame offers rays."""
 
     def offers(self, views: Views) -> tuple[int, int]:
-        """Count the frames and the rays that some views offer."""
+        """Count the frames and the rays that views offer."""
         return len(views), views.pixels
 
     def candidates(self, views: Views, teacher: Teacher, generator: torch.Generator) -> Candidates:
-        """Choose and score the pixels of some views that may be kept."""
+        """Choose and score the pixels of views that may be kept."""
         del teacher, generator
         return Candidates(torch.arange(views.pixels))
 
     def count_arriving(self, offered: int, before: int, capacity: int, generator: torch.Generator) -> int:
-        """Decide how many of `offered` rays are taken, after `before` ones were offered; more than fit."""
+        """Decide how many of `offered` rays are taken, after `before` earlier ones, if not all of them fit."""
         del generator
         return min(round(capacity * offered / (before + offered)), offered)
 
     def stay(self, total: int, count: int, losses: Tensor, generator: torch.Generator) -> Tensor:
-        """Choose which (count,) of `total` stored rays with these losses (total,) stay."""
+        """Choose the indices (count,) of the stored rays that stay, given the losses (total,) of all."""
         del losses
         return torch.randperm(total, generator=generator)[:count]
 
     def take(self, candidates: Candidates, count: int, generator: torch.Generator) -> Tensor:
-        """Choose the positions (count,) of the candidates that are taken."""
+        """Choose the indices (count,) of the candidates that are taken."""
         return torch.randperm(len(candidates), generator=generator)[:count]
 
     def select(self, losses: Tensor, capacity: int) -> Tensor:
-        """Choose which (capacity,) of stored and new rays with these losses (N,) are kept, in rising order."""
+        """Choose which (capacity,) of stored and new rays with these losses (N,) are kept, in ascending order."""
         raise TypeError(f"{type(self).__name__} takes no rays during training")
 
 
 class Uniform(Fill):
-    """Every k-th ray."""
+    """Keeps every k-th ray."""
 
     def stay(self, total: int, count: int, losses: Tensor, generator: torch.Generator) -> Tensor:
         return torch.arange(count) * total // max(count, 1)
@@ -103,10 +103,9 @@ class Uniform(Fill):
 
 
 class Contrast(Fill):
-    """More rays where the picture has contrast: with probability ∝ the colours' deviation among a pixel's neighbours,
-    plus a little."""
+    """Keeps more rays where images have contrast: with probability ∝ `local_contrast` plus a small constant."""
 
-    LEAST = 0.05  # what a flat neighbourhood weighs, as a fraction of the mean
+    LEAST = 0.05  # the constant, as a fraction of the mean contrast
 
     def candidates(self, views: Views, teacher: Teacher, generator: torch.Generator) -> Candidates:
         scores = local_contrast(views.images).flatten()
@@ -119,7 +118,7 @@ class Contrast(Fill):
 
 
 class TopK(Fill):
-    """The rays of highest loss."""
+    """Keeps the rays of highest loss."""
 
     needs_losses = True
 
@@ -137,18 +136,18 @@ class TopK(Fill):
 
 
 class Reservoir(Fill):
-    """A uniform sample of all rays so far (Vitter 1985), whatever part of each experience that is."""
+    """Keeps a uniform sample of all rays so far (Vitter 1985); the number from each experience is random."""
 
     def count_arriving(self, offered: int, before: int, capacity: int, generator: torch.Generator) -> int:
         return sample_hypergeometric(offered, before, capacity, generator)
 
 
 class LossGrid(Fill):
-    """Of every 8th frame 2048 rays, spread over 4x4 regions in proportion to their mean loss (the reference project's
-    large experiment)."""
+    """Keeps 2048 rays of every 8th frame, spread over 4x4 regions in proportion to their mean loss (the reference
+    project's large experiment)."""
 
     every_frame = False
-    FRAMES, SIDE, RAYS = 8, 4, 2048  # every so many frames, regions along a side, rays of a frame
+    FRAMES, SIDE, RAYS = 8, 4, 2048  # frame interval, regions along each side, rays per frame
 
     def offers(self, views: Views) -> tuple[int, int]:
         frames = -(-len(views) // self.FRAMES)
@@ -163,7 +162,7 @@ class LossGrid(Fill):
 
 
 class Highest(Fill):
-    """While an experience is learned: rays of lower loss are replaced by rays just trained on."""
+    """Replaces rays of lower loss by rays just trained on, while an experience is learned."""
 
     during_training = True
 
@@ -172,7 +171,7 @@ class Highest(Fill):
 
 
 class Lowest(Fill):
-    """While an experience is learned: rays of higher loss are replaced by rays just trained on."""
+    """Replaces rays of higher loss by rays just trained on, while an experience is learned."""
 
     during_training = True
 

@@ -1,4 +1,4 @@
-"""Images of the past: whole tiles, compressed without loss."""
+"""Images of the past: tiles, compressed losslessly."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from nerfcl.streams.pixels import Pixels
 from nerfcl.streams.sampling import EpochSampler
 from nerfcl.streams.stream import Stream
 
-SIDE = 64  # pixels: a draw decodes whole tiles, so its cost does not grow with the images
+SIDE = 64  # pixels; a draw decodes entire tiles, so its cost does not grow with the image size
 TILES_PER_DRAW = 8
 _BYTES_PER_PLACE = 4 + 2 * 4 + 8 + 4  # frame, column and row, key, length
 
 
 @dataclass(frozen=True)
 class ImageMemorySettings:
-    """How much is kept.
+    """Capacity of an `ImageMemory`.
 
     Attributes:
-        bytes: capacity, cameras included; None keeps everything.
+        bytes: capacity in bytes, cameras included; None keeps everything.
 
     Example:
         >>> ImageMemorySettings(bytes=64 * 1024).bytes
@@ -42,10 +42,10 @@ class ImageMemorySettings:
         require(self.bytes is None or self.bytes >= 1, self, "bytes", "must be at least 1")
 
     def within(self, budget: int, stream: Stream) -> Self | None:
-        """Return the settings of a memory of at most `budget` bytes, and no more than the past of a stream takes.
+        """Return settings with at most `budget` bytes, and no more than the past of a stream takes.
 
         Returns:
-            None where not even one tile of mean size fits.
+            The settings; None if not even one tile of average size fits.
         """
         everything = ImageMemory(ImageMemorySettings(None), torch.Generator())
         for experience in stream.past:
@@ -58,13 +58,13 @@ class ImageMemorySettings:
 class ImageMemory:
     """A memory of image tiles of up to 64x64 pixels, as lossless WebP, and of their frames' cameras.
 
-    A tile takes about one byte a pixel, less where the picture is plain; a ray in a `RayMemory` takes eleven. When it
-    is full, it holds a uniform sample of all tiles offered so far: each has a random key, and those of the largest keys
-    go until the bytes fit.
+    A tile takes about one byte per pixel, less in plain regions; a ray in a `RayMemory` takes eleven. A full memory
+    holds a uniform sample of all tiles offered so far: each has a random key, and tiles with the largest keys are
+    dropped until the rest fits.
 
     Args:
-        settings: how much is kept.
-        generator: source of all randomness here; part of the saved state.
+        settings: capacity.
+        generator: source of randomness; part of the saved state.
     """
 
     def __init__(self, settings: ImageMemorySettings, generator: torch.Generator) -> None:
@@ -73,25 +73,25 @@ class ImageMemory:
         self._cameras = Cameras()
         self._files: list[bytes] = []
         self._frames = torch.empty(0, dtype=torch.int32)
-        self._corners = torch.empty(0, 2, dtype=torch.int32)  # column and row of a tile's upper left pixel
+        self._corners = torch.empty(0, 2, dtype=torch.int32)  # column and row of a tile's top-left pixel
         self._keys = torch.empty(0, dtype=torch.float64)
         self._sampler: EpochSampler | None = None
 
     def __len__(self) -> int:
-        """Count the tiles that are held."""
+        """Count the stored tiles."""
         return len(self._files)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything that is kept, files, where they belong, and the cameras of their frames."""
+        """Bytes of the tiles, their positions, and the cameras of their frames."""
         return sum(map(len, self._files)) + _BYTES_PER_PLACE * len(self) + self._cameras.nbytes
 
     def metrics(self) -> dict[str, float]:
-        """Return values that are worth a curve, by name."""
+        """Return values to plot over time, by name."""
         return {"tiles_kept": float(len(self)), "frames_kept": float(len(self._cameras))}
 
     def fill(self, views: Views) -> None:
-        """Offer all tiles of some views, and drop as many tiles as must go."""
+        """Offer all tiles of views, and drop tiles until the rest fits."""
         first = self._cameras.add(views)
         places = [
             (first + i, column, row)
@@ -112,7 +112,7 @@ class ImageMemory:
         self._sampler = EpochSampler(len(self), self.generator) if len(self) else None
 
     def draw(self, count: int) -> Pixels:
-        """Draw `count` pixels of a few tiles; there must be one. `Pixels.indices` are the numbers of their tiles."""
+        """Draw `count` pixels of a few tiles; the memory must not be empty. `Pixels.indices` are tile numbers."""
         assert self._sampler is not None
         tiles = self._sampler.next(min(TILES_PER_DRAW, len(self), count)).tolist()
         parts = [count * (i + 1) // len(tiles) - count * i // len(tiles) for i in range(len(tiles))]
@@ -131,7 +131,7 @@ class ImageMemory:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {
             **self._cameras.state_dict(),
             "files": torch.from_numpy(np.frombuffer(b"".join(self._files), dtype=np.uint8).copy()),
@@ -158,7 +158,7 @@ class ImageMemory:
         self.generator.set_state(state["generator"])
 
     def _drop_excess(self) -> None:
-        """Drop tiles of the largest keys until the rest fits."""
+        """Drop the tiles with the largest keys until the rest fits."""
         if self.settings.bytes is None:
             return
         order = self._keys.argsort()
@@ -171,7 +171,7 @@ class ImageMemory:
 
 
 def _first_seen(values: Tensor) -> Tensor:
-    """Mark with 1 the values (N,) that are the first of their kind, others with 0."""
+    """Mark the first occurrence of each of the values (N,) with 1, others with 0."""
     _, first = np.unique(values.numpy(), return_index=True)
     seen = torch.zeros(len(values), dtype=torch.int64)
     seen[torch.from_numpy(first)] = 1

@@ -1,4 +1,4 @@
-"""A small distribution of cameras, fitted to those seen, from which new ones are drawn."""
+"""A compact distribution of cameras, fitted to those seen, from which new ones are sampled."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.nn import functional
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
 
-_SIZE = 9  # numbers of a camera: position, viewing direction, up
+_SIZE = 9  # values per camera: position, viewing direction, up
 
 
 class PoseMixture:
-    """A few Gaussians over position, viewing direction and up, and the mean intrinsics of all cameras seen.
+    """A Gaussian mixture over position, viewing direction and up, and the mean intrinsics of all cameras seen.
 
-    A new camera is a Gaussian without extent; while there are too many, the two whose union loses least (the smallest
-    growth of the variance, Ward 1963) become one with the moments of both. So eight of them, 1.8 KB, stand for any
-    number of cameras, and the order in which they come hardly matters. All images must have one size.
+    A new camera is a Gaussian of zero extent; while there are too many, the two whose merging increases the variance
+    least (Ward 1963) are merged by moment matching. Eight of them, 1.8 KB, thus represent any number of cameras, and
+    the order of cameras hardly matters. All images must have the same size.
 
     Args:
-        components: the most Gaussians.
+        components: maximum number of Gaussians.
     """
 
     def __init__(self, components: int = 8) -> None:
@@ -39,12 +39,12 @@ class PoseMixture:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything kept; of a covariance's two equal halves one is counted."""
+        """Bytes of everything kept; of each symmetric covariance, one triangle is counted."""
         count = len(self.weights)
         return 4 * (count * (1 + _SIZE + _SIZE * (_SIZE + 1) // 2) + 4 + 2)
 
     def add(self, views: Views) -> None:
-        """Add the cameras of some views."""
+        """Add the cameras of views."""
         before = len(self)
         self.intrinsics = torch.lerp(self.intrinsics, views.intrinsics.mean(0), len(views) / (before + len(views)))
         self.size = torch.tensor([views.width, views.height], dtype=torch.int32)
@@ -57,16 +57,16 @@ class PoseMixture:
                 self._merge(*self._closest())
 
     def sample_pixels(self, count: int, generator: torch.Generator) -> Pixels:
-        """Draw (count,) random pixels of as many random cameras, without colours; there must have been a camera."""
+        """Draw `count` random pixels, each of its own random camera, without colours; needs at least one camera."""
         width, height = self.size.tolist()
         pixels = torch.randint(width * height, (count,), generator=generator)
         poses, intrinsics = self.sample_poses(count, generator), self.intrinsics.expand(count, 4)
         return Pixels(poses, intrinsics, pixels % width, pixels // width, torch.zeros(count, 3), pixels, new=0)
 
     def sample_poses(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, 4, 4) random poses, world from camera; there must have been one."""
+        """Draw (count, 4, 4) random poses, world from camera; needs at least one camera."""
         chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        variances, axes = torch.linalg.eigh(self.covariances.double())  # some have no extent: no Cholesky roots
+        variances, axes = torch.linalg.eigh(self.covariances.double())  # some are singular, so no Cholesky factors
         roots = (axes * variances.clamp(min=0.0).sqrt()[:, None]).float()
         drawn = torch.randn(count, _SIZE, 1, generator=generator)
         numbers = self.means[chosen] + (roots[chosen] @ drawn)[..., 0]
@@ -89,7 +89,7 @@ class PoseMixture:
             setattr(self, name, state[name])
 
     def _closest(self) -> tuple[int, int]:
-        """Find the two components whose union's variance grows least; positions are measured in their own spread."""
+        """Find the two components whose merging increases the variance least; positions are scaled by their spread."""
         scale = torch.ones(_SIZE)
         scale[:3] = self.means[:, :3].std(0).norm().clamp(min=1e-6)
         apart = torch.cdist(self.means / scale, self.means / scale).square()
@@ -99,7 +99,7 @@ class PoseMixture:
         return first, second
 
     def _merge(self, first: int, second: int) -> None:
-        """Merge two components into one with the moments of both."""
+        """Merge two components by moment matching."""
         a, b = self.weights[first], self.weights[second]
         fraction = b / (a + b)
         apart = self.means[second] - self.means[first]

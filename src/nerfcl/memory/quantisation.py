@@ -1,4 +1,4 @@
-"""Tensors in few bytes: blockwise quantisation and compression."""
+"""Packing of tensors into few bytes: blockwise quantisation and compression."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 
 BITS = 8
 _BLOCK = 64  # values that share a scale
-_LARGE = 2**14  # tensors of fewer values are kept in half precision
+_LARGE = 2**14  # values; smaller tensors are kept in half precision
 
 
 def pack(state: Mapping[str, Tensor], bits: int) -> bytes:
     """Pack tensors into few bytes.
 
-    What is not zero in large floating-point tensors is rounded to 2^bits - 1 evenly spaced values, between the largest
-    of 64 neighbours and its negative (blockwise quantisation, as Dettmers et al. 2022); small ones are kept in half
-    precision, others exactly. Then everything is compressed.
+    Nonzero values of large floating-point tensors are quantised in blocks of 64 to 2^bits - 1 evenly spaced levels
+    between plus and minus the largest magnitude (blockwise quantisation, Dettmers et al. 2022). Small floating-point
+    tensors are kept in half precision, others exactly. The result is compressed.
 
     Args:
         state: tensors by name.
-        bits: of each value of large tensors, 2 to 8.
+        bits: bits per value of large tensors, 2 to 8.
 
     Example:
         >>> table = torch.linspace(-1.0, 1.0, 20_000)
@@ -42,7 +42,7 @@ def pack(state: Mapping[str, Tensor], bits: int) -> bytes:
 
 
 def unpack(packed: bytes) -> dict[str, Tensor]:
-    """Unpack what `pack` returned; floating-point tensors are float32 and nearly as they were."""
+    """Unpack what `pack` returned; floating-point tensors become float32, up to quantisation error."""
     with np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False) as file:
         parts: dict[str, dict[str, np.ndarray]] = {}
         for key in file.files:

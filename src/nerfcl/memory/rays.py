@@ -1,4 +1,4 @@
-"""Rays of the past, in a struct of arrays with a capacity; their cameras apart."""
+"""Rays of the past, in a struct of arrays with a capacity, and their cameras."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class DrawSettings:
     Attributes:
         draw: draw policy: "random" (all rays, epoch after epoch), "weighted" (without replacement, with probability ∝
             weight), or "topk" (those of highest loss); see `nerfcl.memory.draw`.
-        exploration: fraction of a weighted draw that comes uniformly from the others, 0 to 1.
-        centre_weight: a in the weights a * centre + (1 - a) * loss, both normalised to a sum of 1, where centre is a
-            Gaussian of the distance to the image's centre, with standard deviation 1 where the image spans [-1, 1]^2.
-        soft_replay: whether to keep the colours that the model renders, instead of the true ones.
+        exploration: fraction of a weighted draw that comes uniformly from the other rays, 0 to 1.
+        centre_weight: a in the weights a * centre + (1 - a) * loss, both normalised to a sum of 1; centre is a Gaussian
+            around the image centre, with standard deviation 1 if the image spans [-1, 1]^2.
+        soft_replay: whether to store the colours that the model renders, instead of the true ones.
     """
 
     draw: str = "random"
@@ -44,7 +44,7 @@ class DrawSettings:
         for name in ("exploration", "centre_weight"):
             require(0.0 <= getattr(self, name) <= 1.0, self, name, "must lie between 0 and 1")
             applies = self.draw_policy.uses_weights or not getattr(self, name)
-            require(applies, self, name, "needs a draw policy with weights, as 'weighted'")
+            require(applies, self, name, "needs a draw policy with weights, such as 'weighted'")
 
     @property
     def draw_policy(self) -> Draw:
@@ -58,8 +58,8 @@ class RayMemorySettings(DrawSettings):
 
     Attributes:
         rays: capacity; None keeps everything.
-        fill: fill policy. When an experience is over, with equal parts for all: "random", "uniform" (every k-th),
-            "contrast", "topk" (those of highest loss), "loss-grid" (of every 8th frame 2048 rays, more where the loss
+        fill: fill policy. At the end of an experience, in proportion to its rays: "random", "uniform" (every k-th),
+            "contrast", "topk" (those of highest loss), "loss-grid" (2048 rays of every 8th frame, more where the loss
             is high); "reservoir" is a uniform sample of all rays so far. While an experience is learned: "highest" and
             "lowest" loss. See `nerfcl.memory.fill`.
 
@@ -77,7 +77,7 @@ class RayMemorySettings(DrawSettings):
         require(self.rays is None or self.rays >= 1, self, "rays", "must be at least 1")
         require(self.fill in FILLS, self, "fill", f"must be one of {', '.join(FILLS)}")
         soft = self.soft_replay and self.fill_policy.during_training
-        require(not soft, self, "soft_replay", f"not with fill '{self.fill}', which stores rays while they are learned")
+        require(not soft, self, "soft_replay", f"not with fill '{self.fill}', which takes rays during training")
 
     @property
     def fill_policy(self) -> Fill:
@@ -86,34 +86,34 @@ class RayMemorySettings(DrawSettings):
 
     @property
     def needs_losses(self) -> bool:
-        """Whether each ray's loss must be kept beside it."""
+        """Whether each ray's loss must be stored."""
         fill = self.fill_policy
         return fill.needs_losses or fill.during_training or self.draw_policy.needs_losses
 
     @property
     def bytes_per_ray(self) -> int:
-        """Bytes of each ray that is kept, without its camera."""
+        """Bytes per stored ray, without its camera."""
         return BYTES_PER_RAY + (BYTES_PER_LOSS if self.needs_losses else 0)
 
     def rays_in(self, budget: int, frames: int) -> int:
-        """Count the most rays of so many frames that never exceed `budget` bytes, cameras included; 0 is none."""
+        """Count the most rays, of up to `frames` frames, that never exceed `budget` bytes, cameras included."""
         each = self.bytes_per_ray
-        # At worst every ray is of another frame, until there are no more frames.
+        # At worst every ray is of a different frame, until all frames are used.
         spread = min(budget // (each + BYTES_PER_CAMERA), frames)
         return max(spread, (budget - frames * BYTES_PER_CAMERA) // each, 0)
 
     def bytes_of_past(self, stream: Stream) -> int:
-        """Count the bytes that all rays of the past take, cameras included."""
+        """Count the bytes that all rays of a stream's past take, cameras included."""
         frames, rays = self._offers([experience.train for experience in stream.past])
         return rays * self.bytes_per_ray + frames * BYTES_PER_CAMERA
 
     def within(self, budget: int, stream: Stream) -> Self | None:
-        """Return the settings of a memory that never exceeds `budget` bytes on a stream, cameras included.
+        """Return settings with which a memory never exceeds `budget` bytes on a stream, cameras included.
 
-        Its capacity is no more than what the past offers.
+        The capacity is at most the number of rays that the past offers.
 
         Returns:
-            None where not even one ray fits.
+            The settings; None if not even one ray fits.
         """
         frames, _ = self._offers([experience.train for experience in stream])
         _, past = self._offers([experience.train for experience in stream.past])
@@ -126,12 +126,14 @@ class RayMemorySettings(DrawSettings):
 
 
 class RayMemory:
-    """A memory of rays: frame, pixel and 8-bit colour (11 bytes a ray), losses where they are needed (2 more), and
-    pose, intrinsics and image size once for each frame. The cost of a draw hardly grows with the capacity.
+    """A memory of rays. The cost of a draw hardly grows with the capacity.
+
+    It stores frame, pixel and 8-bit colour (11 bytes per ray), losses if they are needed (2 more), and pose, intrinsics
+    and image size once per frame.
 
     Args:
-        settings: what is kept, and what is drawn.
-        generator: source of all randomness here; part of the saved state.
+        settings: which rays are kept, and which are drawn.
+        generator: source of randomness; part of the saved state.
     """
 
     def __init__(self, settings: RayMemorySettings, generator: torch.Generator) -> None:
@@ -139,14 +141,14 @@ class RayMemory:
         self.generator = generator
         self.cameras = Cameras()
         self.losses = torch.empty(0, dtype=torch.bfloat16)
-        self.offered = 0  # rays so far
+        self.offered = 0  # rays offered so far
         self.fills = 0  # experiences so far
         self.clock = 0  # training steps so far
-        self.replaced = 0  # rays at the last change
+        self.replaced = 0  # rays replaced at the last change
         self._frames = torch.empty(0, dtype=torch.int32)
         self._pixels = torch.empty(0, dtype=torch.int32)
         self._colours = torch.empty(0, 3, dtype=torch.uint8)
-        # With policies that take rays during training: where each ray of the present experience is kept, or -1.
+        # For policies that take rays during training: index of each ray of the current experience here, or -1.
         self._places = torch.empty(0, dtype=torch.int32)
         self._first_frame = 0
         self._sampler: EpochSampler | None = None
@@ -157,7 +159,7 @@ class RayMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything that is kept, rays, and the cameras of their frames."""
+        """Bytes of the rays and of the cameras of their frames."""
         return self.cameras.nbytes + sum(part.numel() * part.element_size() for part in self._arrays().values())
 
     @property
@@ -168,11 +170,11 @@ class RayMemory:
 
     @property
     def median_age(self) -> float:
-        """Median over rays of the training steps since their frame came."""
+        """Median over rays of the training steps since their frame arrived."""
         return float(self.clock - self.cameras.born[self._frames.long()].median()) if len(self) else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Return values that are worth a curve, by name."""
+        """Return values to plot over time, by name."""
         return {
             "num_replacements": float(self.replaced),
             "median_age": self.median_age,
@@ -180,17 +182,17 @@ class RayMemory:
         }
 
     def resize(self, rays: int) -> None:
-        """Hold at most so many rays from the next fill on."""
+        """Change the capacity from the next fill on."""
         self.settings = replace(self.settings, rays=rays)
 
     def fill(self, views: Views, teacher: Teacher | None = None) -> None:
-        """Offer all rays of some views, and make room for those that are taken.
+        """Offer all rays of views, and make room for those that are taken.
 
-        With policies that take rays during training this only ends the experience.
+        For policies that take rays during training, only end the experience.
 
         Args:
-            views: what was just learned.
-            teacher: renders the views' pixels; may be left out where neither losses nor soft colours are needed.
+            views: views just learned.
+            teacher: renders the views' pixels; may be omitted if neither losses nor soft colours are needed.
         """
         self.fills += 1
         policy = self.settings.fill_policy
@@ -216,17 +218,17 @@ class RayMemory:
         self._begin_draws()
 
     def open(self, views: Views) -> None:
-        """Begin an experience; does nothing where rays are taken when it is over."""
+        """Begin an experience; do nothing if rays are taken at its end."""
         if self.settings.fill_policy.during_training:
             self._first_frame = self.cameras.add(views, self.clock)
             self._places = torch.full((views.pixels,), -1, dtype=torch.int32)
 
     def offer(self, pixels: Pixels, losses: Tensor) -> None:
-        """Offer rays that were just trained on; does nothing where rays are taken when an experience is over.
+        """Offer rays that were just trained on; do nothing if rays are taken at the end of an experience.
 
         Args:
-            pixels: a batch whose first `new` pixels are of the views that were opened.
-            losses: (B,) of the batch.
+            pixels: a batch whose first `new` pixels are of the opened views.
+            losses: (B,) losses of the batch.
         """
         policy = self.settings.fill_policy
         if not policy.during_training:
@@ -263,7 +265,7 @@ class RayMemory:
         self._places[rays] = mine.to(torch.int32)
 
     def draw(self, count: int) -> Pixels:
-        """Draw `count` rays; the memory must not be empty. `Pixels.indices` are their places in the memory."""
+        """Draw `count` rays; the memory must not be empty. `Pixels.indices` are indices into the memory."""
         chosen = self.settings.draw_policy.draw(self, count)
         return self.cameras.pixels(
             self._frames.index_select(0, chosen),
@@ -273,12 +275,12 @@ class RayMemory:
         )
 
     def set_losses(self, places: Tensor, losses: Tensor) -> None:
-        """Replace the losses of the rays at these (B,) places, where losses are kept."""
+        """Update the losses of the rays at these (B,) indices, if losses are stored."""
         if self.settings.needs_losses:
             self.losses[places] = losses.to(self.losses)
 
     def weights(self) -> Tensor:
-        """Compute the weights (N,) of weighted draws, up to a factor."""
+        """Compute the weights (N,) of weighted draws, up to a constant factor."""
         if self._centre is None:
             return self.losses
         centre = self.settings.centre_weight / float(self._centre.sum())
@@ -286,11 +288,11 @@ class RayMemory:
         return centre * self._centre + other * self.losses
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {
             **self._arrays(),
             **self.cameras.state_dict(),
-            "losses": self.losses.clone(),  # the others are replaced, never changed
+            "losses": self.losses.clone(),  # changed in place; the others are replaced
             "places": self._places.clone(),
             "first_frame": self._first_frame,
             "clock": self.clock,
@@ -319,7 +321,7 @@ class RayMemory:
         return {"frames": self._frames, "pixels": self._pixels, "colours": self._colours, "losses": self.losses}
 
     def _make_room(self, policy: Fill, candidates: Candidates) -> Tensor:
-        """Drop what has to go for the candidates; return the positions of those that are taken."""
+        """Drop rays to make room for candidates; return the indices of the candidates that are taken."""
         capacity, before, total = self.settings.rays, self.offered, len(candidates)
         self.offered += total
         self.replaced = 0

@@ -1,4 +1,4 @@
-"""Snapshots: frozen models in few bytes, which render the past."""
+"""Snapshots: frozen models, packed into few bytes, that render the past."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nerfcl.streams.pixels import Pixels
 
 @dataclass(frozen=True)
 class SnapshotSettings:
-    """How a snapshot is packed, and how long it lasts.
+    """How a snapshot is packed, and how often it is taken.
 
     Attributes:
-        bits: of each value of the large tables, 4 to 8; see `pack`.
-        every: experiences between snapshots. A stream's chunks are short, its snapshot may last for several; for frames
-            that came since it renders a guess.
+        bits: bits per value of large tables, 4 to 8; see `pack`.
+        every: experiences between snapshots. With short chunks, one snapshot may serve several; its renderings of
+            frames that arrived since are guesses.
 
     Example:
         >>> SnapshotSettings(bits=4, every=2).bits
@@ -38,10 +38,10 @@ class SnapshotSettings:
 
 
 class Snapshot:
-    """A model as it was, packed; there is a working copy beside its packed form while it is in use.
+    """A packed copy of a model, with an unpacked working copy while it is in use.
 
     Args:
-        settings: how it is packed, and how long it lasts.
+        settings: how it is packed, and how often it is taken.
         rays_per_pixel: rays averaged over each pixel's area when it renders.
     """
 
@@ -52,33 +52,33 @@ class Snapshot:
         self._model: Model | None = None
 
     def __bool__(self) -> bool:
-        """Tell whether there is one."""
+        """Tell whether a snapshot has been taken."""
         return bool(self._packed)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its packed form; the working copy lasts only while it is used."""
+        """Bytes of the packed form; the working copy is temporary."""
         return len(self._packed)
 
     def take(self, model: Model) -> None:
-        """Keep a model as it is now."""
+        """Take a snapshot of a model."""
         self._packed, self._model = pack(model.rendering_state(), self.settings.bits), None
 
     def offer(self, model: Model) -> None:
-        """Keep a model as it is now, where it is time for a new snapshot."""
+        """Take a snapshot of a model if a new one is due."""
         if self._offered % self.settings.every == 0:
             self.take(model)
         self._offered += 1
 
     def drop(self) -> None:
-        """Keep none, until the next one is taken."""
+        """Discard the snapshot."""
         self._packed, self._model = b"", None
 
     def unpack(self, like: Model) -> None:
-        """Make the working copy, if there is none.
+        """Create the working copy if it is missing.
 
         Args:
-            like: a model of the same kind; not changed.
+            like: a model of the same kind; left unchanged.
         """
         if self._packed and self._model is None:
             self._model = like.snapshot()
@@ -86,21 +86,21 @@ class Snapshot:
 
     @torch.no_grad()
     def render(self, pixels: Pixels) -> Rendering:
-        """Render B pixels; their colours do not matter."""
-        assert self._model is not None, "it must be unpacked first"
+        """Render B pixels; their colours are ignored."""
+        assert self._model is not None, "unpack the snapshot first"
         rays = pixel_rays(pixels.poses, pixels.intrinsics, pixels.columns, pixels.rows, self._offsets)
         return self._model.render(rays)
 
     def colour(self, pixels: Pixels) -> tuple[Pixels, Tensor]:
-        """Return B pixels in the colours that it renders for them, and the opacity (B,) of each."""
+        """Return B pixels with rendered colours, and the opacity (B,) of each."""
         rendering = self.render(pixels)
         return replace(pixels, colours=rendering.rgb.clamp(0.0, 1.0).cpu()), rendering.opacity.cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs; after that it has to be unpacked again."""
+        """Return everything that `load_state_dict` needs; unpack again after loading."""
         return {"packed": packed_tensor(self._packed), "offered": self._offered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; the mapping may hold more."""
+        """Restore what `state_dict` returned; extra entries are ignored."""
         self._packed, self._model = unpacked_bytes(state["packed"]), None
         self._offered = state["offered"]

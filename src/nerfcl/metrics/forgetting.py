@@ -1,7 +1,7 @@
-"""Summaries of the matrix R[i, j]: the PSNR on experience j's test views at the i-th test.
+"""Summaries of the matrix R[i, j]: the PSNR on experience j's test views at the i-th evaluation.
 
-A test need not follow every experience: `tested[i]` experiences had been learned at the i-th, i + 1 by default. NaN
-stands for an experience without test views and is left out. All values are in dB.
+Not every experience need be followed by an evaluation: `tested[i]` experiences had been learned at the i-th, i + 1 by
+default. NaN marks an experience without test views and is left out. All values are in dB.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ Matrix = Sequence[Sequence[float]]
 
 
 def average(R: Matrix) -> float:
-    """Compute the mean over experiences j of R[T, j] at the last test T."""
+    """Compute the mean over experiences j of R[T, j] at the last evaluation T."""
     return _mean([value for value in R[-1] if not math.isnan(value)])
 
 
 def backward_transfer(R: Matrix, tested: Sequence[int] | None = None) -> float:
     """Compute the mean over j < T of R[T, j] - R[j, j] (Lopez-Paz & Ranzato 2017); negative where the past got worse.
 
-    R[j, j] is taken at the first test after experience j was learned.
+    R[j, j] is taken at the first evaluation after experience j was learned.
 
     Args:
-        R: a row for each test.
-        tested: how many experiences had been learned at each test.
+        R: one row per evaluation.
+        tested: number of experiences learned before each evaluation.
 
     Returns:
-        dB; 0.0 where nothing is past.
+        The value in dB; 0.0 if there is no past experience.
 
     Example:
         >>> round(backward_transfer([[30.0, 12.0], [26.5, 31.0]]), 2)
@@ -42,11 +42,11 @@ def forgetting(R: Matrix, tested: Sequence[int] | None = None) -> float:
     It is not clamped: gains are negative.
 
     Args:
-        R: a row for each test.
-        tested: how many experiences had been learned at each test.
+        R: one row per evaluation.
+        tested: number of experiences learned before each evaluation.
 
     Returns:
-        dB; 0.0 where nothing is past.
+        The value in dB; 0.0 if there is no past experience.
 
     Example:
         >>> round(forgetting([[30.0, 12.0], [26.5, 31.0]]), 2)
@@ -56,7 +56,7 @@ def forgetting(R: Matrix, tested: Sequence[int] | None = None) -> float:
 
 
 def _past(R: Matrix, tested: Sequence[int] | None) -> list[tuple[int, int]]:
-    """List, for every experience learned before the last test, the first test after it and the experience."""
+    """List (first evaluation after j, j) for every experience j learned before the last evaluation."""
     learned = list(range(1, len(R) + 1)) if tested is None else list(tested)
     firsts = [(next((i for i, count in enumerate(learned) if count > j), len(R)), j) for j in range(len(R[0]))]
     return [(first, j) for first, j in firsts if first < len(R) - 1 and not math.isnan(R[-1][j])]

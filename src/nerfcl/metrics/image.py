@@ -1,4 +1,4 @@
-"""Image quality and contrast, one image at a time: pure functions of 8-bit colours, as a PNG would hold them."""
+"""Image quality and contrast, computed from 8-bit colours."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _BEST_PSNR = 100.0
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Clip colours to [0, 1] and round them to the 256 levels of a PNG."""
+    """Clip colours to [0, 1] and round them to 8 bits."""
     return (image.clamp(0.0, 1.0) * 255.0).round().byte()
 
 
 def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Compute the peak signal-to-noise ratio, 20 log10(255) - 10 log10(MSE), in dB.
 
-    Higher is better. It is capped at 100 dB, so that a mean over views stays finite where two images are equal.
+    Higher is better. Capped at 100 dB, so that a mean over views stays finite if two images are equal.
 
     Args:
         prediction: uint8 image.
@@ -32,13 +32,13 @@ def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the structural similarity (Wang et al. 2004), a mean over channels; higher is better, 1 is equal.
+    """Compute the structural similarity (Wang et al. 2004), averaged over channels; higher is better, at most 1.
 
     The window is a Gaussian with a standard deviation of 1.5 pixels, as in the paper.
 
     Args:
         prediction: (H, W, 3) uint8, at least 11 pixels wide and high.
-        truth: the same shape.
+        truth: uint8 image of the same shape.
     """
     from skimage.metrics import structural_similarity
 
@@ -63,7 +63,7 @@ def local_contrast(images: Tensor) -> Tensor:
     Returns:
         (N, H, W) float32 in [0, 0.5]: the standard deviation of colours in [0, 1], a root mean square over channels.
     """
-    return torch.stack([_contrast(image) for image in images])  # one by one: the sums take many times an image's bytes
+    return torch.stack([_contrast(image) for image in images])  # one by one, to bound memory
 
 
 def _contrast(image: Tensor) -> Tensor:

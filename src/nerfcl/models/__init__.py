@@ -1,1 +1,1 @@
-"""What is learned: fields, the renderers that turn them into pixels, and the compiled kernels of both."""
+"""Fields, the renderers that turn them into pixels, and the kernels of both."""

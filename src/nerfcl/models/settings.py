@@ -1,4 +1,4 @@
-"""Settings of a field and a scene -> settings of a model -> an untrained model."""
+"""Models for a scene: field settings -> model settings -> an untrained model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nerfcl.scenes.scene import Scene
 
 
 def model_settings(scene: Scene, field: FieldSettings | None = None) -> ModelSettings:
-    """Return the settings of the model that learns a scene.
+    """Return the settings of a model for a scene.
 
     Args:
-        scene: decides the box, the background and what the field leaves to the images.
-        field: what is learned; None is a hash grid with default settings.
+        scene: determines the box, the background and what the field derives from the images.
+        field: field settings; None is a hash grid with defaults.
     """
     field = HashGridSettings() if field is None else field
     return MODELS[field.renderer].for_scene(field, scene)
@@ -30,10 +30,10 @@ def model_for(
     """Return a function that builds untrained models for a scene, all with the same initial values.
 
     Args:
-        scene: what is to be learned.
-        seed: decides the initial values.
-        device: where to compute.
-        field: what is learned; None is a hash grid with default settings.
+        scene: the scene to learn.
+        seed: determines the initial values.
+        device: device to compute on.
+        field: field settings; None is a hash grid with defaults.
     """
     settings = model_settings(scene, field)
     return lambda: settings.build(seed, device)

@@ -1,1 +1,1 @@
-"""The learner that frames are pushed into."""
+"""Online learning from frames pushed by a program."""

@@ -1,4 +1,4 @@
-"""A learner for a camera that does not stop: posed frames go in, any view comes out, at any time."""
+"""A learner for an endless camera stream: it takes posed frames, and renders any view at any time."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import check_boundaries, learn_experience
 
-_CLOSED = "this learner was closed; make a new one, or load what it saved"
+_CLOSED = "this learner is closed; create a new one, or load a saved one"
 
 
 class OnlineLearner:
-    """Learns a stream of frames in a thread of its own; a context manager that finishes what waits when left.
+    """Learns a stream of frames in a background thread; as a context manager, it learns waiting frames before it exits.
 
-    With `when_full="block"` the result depends on the frames and their order alone, not on when they come.
+    With `when_full="block"` the result depends only on the frames and their order, not on when they arrive.
 
     Args:
-        model: settings of what is learned; see `around` for a simple way.
-        strategy: how the past is used; one that works without boundaries.
-        settings: how frames are taken in and learned.
-        seed: of everything random.
-        device: where to compute.
-        autosave: a file that is written after every chunk, as by `save`.
-        experiment: a whole description, which takes the place of strategy, settings and seed.
+        model: model settings; see `around` for a simpler way.
+        strategy: how the past is used; must work without boundaries.
+        settings: how frames are queued and learned.
+        seed: seed of all randomness.
+        device: device to compute on.
+        autosave: file to save to after every chunk.
+        experiment: complete description, which replaces strategy, settings and seed.
 
     Raises:
         NerfclError: the strategy needs boundaries.
@@ -118,36 +118,36 @@ class OnlineLearner:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> Self:
-        """Make a learner of a cube of the world.
+        """Create a learner for a cube in the world.
 
         Args:
-            center: of the cube, world units.
-            side: its edge, world units.
-            image_width: of the frames that will come, pixels; decides how fine a grid is.
-            strategy: as of the class.
-            settings: as of the class.
-            field: what is learned; None is a hash grid.
-            background: colour behind the cube, sRGB in [0, 1].
-            seed: as of the class.
-            device: as of the class.
+            center: centre of the cube, world units.
+            side: edge length of the cube, world units.
+            image_width: width of the frames in pixels; determines the resolution of the grid.
+            strategy: see the class.
+            settings: see the class.
+            field: field settings; None is a hash grid.
+            background: background colour, sRGB in [0, 1].
+            seed: see the class.
+            device: see the class.
         """
         box = Box.around(center, side)
         model = OccupancyModelSettings.in_box(field or HashGridSettings(), box, image_width, background)
         return cls(model, strategy, settings, seed=seed, device=device)
 
     def observe(self, image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any) -> Observed:
-        """Take in a frame and return at once, unless the queue is full and set to block.
+        """Queue a frame and return at once, unless the queue is full and set to block.
 
         Args:
-            image: (H, W, 3) uint8 sRGB; all frames have one size.
+            image: (H, W, 3) uint8 sRGB; all frames must have the same size.
             world_from_camera: (4, 4) pose, OpenGL axes (+x right, +y up, -z forward), world units.
             intrinsics: (4,) fx, fy, cx, cy in pixels.
 
         Returns:
-            What became of the frames so far.
+            Counts of the frames so far.
 
         Raises:
-            NerfclError: the frame cannot be used, then nothing has changed; or learning has failed.
+            NerfclError: the frame is invalid and was ignored, or learning has failed.
         """
         frame = posed_frame(image, world_from_camera, intrinsics, self._seen)
         with self._changed:
@@ -155,8 +155,8 @@ class OnlineLearner:
             size = (frame.width, frame.height)
             if self._size is not None and size != self._size:
                 raise NerfclError(
-                    f"frame {self._seen}: is {size[0]}x{size[1]}, the first one was {self._size[0]}x{self._size[1]}; "
-                    "all frames of a stream have one size"
+                    f"frame {self._seen}: is {size[0]}x{size[1]}, but the first was {self._size[0]}x{self._size[1]}; "
+                    "all frames of a stream must have the same size"
                 )
             self._refuse_if_closed()
             self._size = size
@@ -177,7 +177,7 @@ class OnlineLearner:
             return replace(self._observed(), full=full)
 
     def status(self) -> Observed:
-        """Return what became of the frames so far."""
+        """Return counts of the frames so far."""
         with self._changed:
             self._raise_error()
             return self._observed()
@@ -189,12 +189,12 @@ class OnlineLearner:
 
     @property
     def evaluated_model(self) -> Model:
-        """The model that views are rendered with, between two training steps; a copy where parameters are averaged."""
+        """The model to render with, read between two training steps; a copy if parameters are averaged."""
         with self._lock.read():
             return self._learner.evaluated_model
 
     def finish(self) -> Observed:
-        """Wait until all frames are learned, the last ones even where they are no whole chunk."""
+        """Wait until all frames are learned, including an incomplete last chunk."""
         with self._changed:
             self._raise_error()
             self._finishing = True
@@ -208,7 +208,7 @@ class OnlineLearner:
             return self._observed()
 
     def close(self) -> None:
-        """End the thread after the present step; what waits is not learned."""
+        """End the thread after the current step; waiting frames are not learned."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -216,7 +216,7 @@ class OnlineLearner:
             self._thread.join()
 
     def save(self, path: str | Path) -> None:
-        """Write everything that is needed to go on exactly, frames that wait included.
+        """Save everything needed to resume exactly, including waiting frames.
 
         Raises:
             NerfclError: the file cannot be written.
@@ -227,20 +227,20 @@ class OnlineLearner:
 
     @classmethod
     def load(cls, path: str | Path, strategy: Strategy | None = None, device: torch.device | str = "cpu") -> Self:
-        """Make a learner that goes on where the saved one stood.
+        """Load a learner, which resumes where it was saved.
 
         Args:
-            path: what `save` wrote.
-            strategy: needed where it is not one of nerfcl's own.
-            device: where to compute.
+            path: file written by `save`.
+            strategy: required if it is a custom one.
+            device: device to compute on.
 
         Raises:
-            NerfclError: there is no such file, or it is damaged or something else.
+            NerfclError: the file is missing, damaged, or not an online learner's.
         """
         checkpoint = load_checkpoint(Path(path))
         model = checkpoint.model_settings
         if "frames" not in checkpoint.extra:
-            raise NerfclError(f"{path}: is the checkpoint of a run, not of an OnlineLearner; use `nerfcl run` to go on")
+            raise NerfclError(f"{path}: is a run's checkpoint, not an OnlineLearner's; resume it with `nerfcl run`")
         try:
             experiment = experiment_of(checkpoint, strategy)
         except NerfclError as error:
@@ -309,7 +309,7 @@ class OnlineLearner:
             self._thread.start()
 
     def _learn(self) -> None:
-        """Learn chunk after chunk; what the thread does."""
+        """Learn chunk after chunk; runs in the thread."""
         try:
             while self._take_chunk():
                 assert self._chunk is not None
@@ -350,7 +350,7 @@ class OnlineLearner:
 
 
 class _BetweenSteps(Callback):
-    """Lets others use the model between two training steps, and stops the training when the learner is closed."""
+    """Lets other threads use the model between two training steps, and stops training when the learner is closed."""
 
     def __init__(self, learner: OnlineLearner) -> None:
         self._online = learner
@@ -367,5 +367,5 @@ def _queue_of(experiment: Experiment) -> PushedStream:
     if isinstance(experiment.stream, WatchedStream):
         return experiment.stream.queue
     if not isinstance(experiment.stream, PushedStream):
-        raise NerfclError("an OnlineLearner takes frames that are pushed; use `nerfcl.learn` for a scene's")
+        raise NerfclError("an OnlineLearner takes pushed frames only; use `nerfcl.learn` for those of a scene")
     return experiment.stream

@@ -1,4 +1,4 @@
-"""How an online learner takes frames in, and what became of them."""
+"""Settings of an online learner, and its counts of frames."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from nerfcl.training.settings import OptimiserSettings, TrainingSettings
 
 @dataclass(frozen=True)
 class OnlineSettings:
-    """How frames are taken in and learned.
+    """How frames are queued and learned.
 
     Attributes:
-        chunk_frames: frames that are learned together; gone afterwards, but for what the strategy keeps.
-        steps_per_chunk: training steps for each chunk.
-        rays: new rays in a step.
-        learning_rate: of every step but the first ones; it does not fall, since the stream has no end.
-        ema_decay: decay, at each step, of the moving average of the parameters that views are rendered with.
-        queue_frames: frames that may wait to be learned.
-        when_full: what `observe` does when so many wait: "block" until there is room, or "drop-oldest" of them.
+        chunk_frames: frames learned together; they are then discarded, except for what the strategy keeps.
+        steps_per_chunk: training steps per chunk.
+        rays: new rays per step.
+        learning_rate: learning rate, constant after a warm-up, since the stream is open-ended.
+        ema_decay: decay per step of the moving average of the parameters, used for rendering; 0 disables it.
+        queue_frames: maximum number of frames waiting to be learned.
+        when_full: what `observe` does when the queue is full: "block" until there is room, or "drop-oldest" frame.
 
     Example:
         >>> OnlineSettings(chunk_frames=1, steps_per_chunk=16).training.optimiser.schedule
@@ -37,11 +37,11 @@ class OnlineSettings:
 
     def __post_init__(self) -> None:
         require(self.steps_per_chunk >= 1, self, "steps_per_chunk", "must be at least 1")
-        _ = self.stream, self.training  # these refuse the others
+        _ = self.stream, self.training  # building these validates the other fields
 
     @property
     def stream(self) -> PushedStream:
-        """How frames are taken in."""
+        """How frames are queued."""
         return PushedStream(chunk_frames=self.chunk_frames, queue_frames=self.queue_frames, when_full=self.when_full)
 
     @property
@@ -53,16 +53,16 @@ class OnlineSettings:
 
 @dataclass(frozen=True)
 class Observed:
-    """What became of the frames so far.
+    """Counts of the frames so far.
 
     Attributes:
-        seen: frames taken in, those that were dropped included.
-        waiting: frames that are not learned yet.
-        dropped: frames that were never learned, since the queue was full.
-        kept: frames of which something is in memory.
-        steps: training steps.
-        memory_bytes: what is kept of the past.
-        full: whether the queue had no room for this frame, so that it had to wait or an older one to go.
+        seen: frames observed, including dropped ones.
+        waiting: frames not learned yet.
+        dropped: frames dropped because the queue was full.
+        kept: frames that the memory holds something of.
+        steps: training steps so far.
+        memory_bytes: bytes kept of the past.
+        full: whether the queue was full when this frame arrived, so that it had to wait or the oldest was dropped.
 
     Example:
         >>> Observed(seen=10, waiting=2, dropped=0, kept=8, steps=128, memory_bytes=120_000).full

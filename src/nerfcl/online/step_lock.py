@@ -1,4 +1,4 @@
-"""Who may use a model when: its trainer within a step, others between two."""
+"""A lock for a model in training: readers use it only between two training steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 
 class StepLock:
-    """Lets readers use the model between two training steps, never within one, and one at a time: not every way that
-    kernels run in parallel bears to be called from two threads. Who comes while others are let in waits for the next
-    step, so that training goes on however many come."""
+    """Admits readers between two training steps, one at a time, since not every threading backend of the kernels is
+    thread-safe. Readers that arrive while others are admitted wait for the next step, so that they cannot starve
+    training."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -21,7 +21,7 @@ class StepLock:
 
     @contextmanager
     def train(self) -> Iterator[None]:
-        """Hold the model for training; readers are let in by `between_steps`."""
+        """Hold the lock for training; `between_steps` admits readers."""
         with self._changed:
             self._training = True
             self._let_in()
@@ -33,14 +33,14 @@ class StepLock:
                 self._changed.notify_all()
 
     def between_steps(self) -> None:
-        """Let in the readers that wait now, and wait until they are gone."""
+        """Admit the readers waiting now, and wait until they are done."""
         with self._changed:
             if self._queue:
                 self._let_in()
 
     @contextmanager
     def read(self) -> Iterator[None]:
-        """Hold the model for reading."""
+        """Hold the lock for reading."""
         me = object()
         try:
             with self._changed:

@@ -1,4 +1,4 @@
-"""What people look at: pictures, tables, pages, progress, event files.
+"""Output for people: figures, tables, HTML reports, progress, TensorBoard events.
 
 Heavy libraries are imported inside the functions that use them.
 """

@@ -1,4 +1,4 @@
-"""What a report's seconds were measured on."""
+"""Description of the machine that times were measured on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 
 def machine(device: torch.device, jobs: int = 1) -> str:
-    """Name the processor, where the system tells it, the number of threads, and the GPU where one computes.
+    """Name the GPU if one is used, the processor if the system tells it, and the number of threads.
 
     Args:
-        device: what computes.
-        jobs: runs at a time, which share it.
+        device: device that computes.
+        jobs: number of concurrent runs on it.
     """
     parts = [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
     parts += [processor(), f"{jobs} runs at a time" if jobs > 1 else ""]
@@ -21,7 +21,7 @@ def machine(device: torch.device, jobs: int = 1) -> str:
 
 
 def processor() -> str:
-    """Name the processor, where the system tells it, and the number of threads."""
+    """Name the processor, if the system tells it, and the number of threads."""
     try:
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         name = names[0].split(":", 1)[1].strip()

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, sizes, labels that keep apart. Without pyplot, so that nothing global changes."""
+"""Style shared by all figures: colours, sizes, label placement. Avoids pyplot, so that no global state changes."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ INK = "#1a1a1a"
 GREY = "#6b6b6b"
 LIGHT = "#d9d9d9"
 
-# Okabe & Ito's colours, safe for colour-blind readers, without yellow: as a line it is lost on white.
+# The colour-blind-safe palette of Okabe & Ito, without yellow, which is hard to see as a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
 def colour_of(index: int) -> str:
-    """Return the colour of line or bar number `index`; repeats after seven."""
+    """Return the colour of line or bar `index`; repeats after seven."""
     return COLOURS[index % len(COLOURS)]
 
 
 def dashes_of(index: int):
-    """Return line style number `index`: solid for the first seven lines, then dashed, then dotted."""
+    """Return the style of line `index`: solid for the first seven, then dashed, then dotted."""
     return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
 def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
-    """Make an empty white figure, in inches, drawn by Agg."""
+    """Make an empty white figure of this size in inches, drawn by Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -49,18 +49,18 @@ def new_figure(width: float, height: float, layout: str = "constrained") -> Figu
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+    """Write a figure as a PNG, atomically."""
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
 def set_title(figure: Figure, title: str) -> None:
-    """Put a title over the whole figure, at its left."""
+    """Put a title above the figure, left-aligned."""
     figure.suptitle(title, x=0.012, ha="left", fontsize=12.5, fontweight="bold", color=INK)
 
 
 def clean(axes: Axes, *, grid: str = "y") -> None:
-    """Remove the box and the ticks, and leave a faint grid."""
+    """Remove frame and ticks, and draw a faint grid."""
     for side in ("top", "right", "left" if grid == "y" else "bottom"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -71,11 +71,11 @@ def clean(axes: Axes, *, grid: str = "y") -> None:
 
 
 def kept_apart(wishes: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Find positions near `wishes`, in the same order, `gap` from each other: where labels do not overlap.
+    """Find label positions near `wishes`, in the same order, at least `gap` apart, so that labels do not overlap.
 
-    They stay between `low` and `high` as far as there is room; the topmost never exceeds `high`.
+    They lie between `low` and `high` if there is room; the topmost never exceeds `high`.
     """
-    groups: list[list[int]] = []  # touching labels, each from below
+    groups: list[list[int]] = []  # touching labels, each group from bottom to top
 
     def lowest(group: list[int]) -> float:
         reach = gap * (len(group) - 1)
@@ -97,12 +97,12 @@ def kept_apart(wishes: Sequence[float], gap: float, low: float, high: float) -> 
 def heat_map(
     axes: Axes, values: Sequence[Sequence[float]], digits: int, size: float, span: tuple[float, float]
 ) -> AxesImage:
-    """Draw rows of values as coloured cells with the values in them; colours are spread over `span`."""
+    """Draw rows of values as coloured cells labelled with the values; the colour map covers `span`."""
     low, high = span
     heat = axes.imshow(np.asarray(values, dtype=float), cmap=MAP, vmin=low, vmax=high, aspect="auto")
     for i, row in enumerate(values):
         for j, value in enumerate(row):
-            # Viridis gets lighter all the way; beyond this fraction dark letters contrast more.
+            # Viridis lightens monotonically; above this fraction, dark text has more contrast.
             ink = INK if value > low + 0.6 * (high - low) else "white"
             axes.text(j, i, decibels(value, digits), ha="center", va="center", color=ink, fontsize=size)
     rows, columns = len(values), len(values[0])
@@ -117,15 +117,16 @@ def heat_map(
 
 
 def label_ends(axes: Axes, labels: Sequence[str], ends: Sequence[float], right: float, size: float = 9.5) -> None:
-    """Write each line's label beside its last point, right of the axes.
+    """Write each line's label next to its last point, right of the axes.
 
     Args:
-        axes: where the lines are; its limits must be set.
-        labels, ends: one per line, in the lines' colours; the ends in data units.
+        axes: axes of the lines; their limits must be set.
+        labels: one per line, written in its colour.
+        ends: y of each line's last point, data units.
         right: x of the last points.
-        size: of the letters, points.
+        size: font size in points.
     """
-    axes.figure.draw_without_rendering()  # pyright: ignore[reportAttributeAccessIssue]  # now the layout is known
+    axes.figure.draw_without_rendering()  # pyright: ignore[reportAttributeAccessIssue]  # fixes the layout
     height = axes.bbox.height / axes.figure.dpi
     low, high = axes.get_ylim()
     gap = (high - low) * size * 1.25 / 72 / height
@@ -155,7 +156,7 @@ def label_ends(axes: Axes, labels: Sequence[str], ends: Sequence[float], right: 
 
 
 def finite_range(values: Iterable[float]) -> tuple[float, float]:
-    """Find the smallest and the largest finite value; (0, 1) where there is none, and never of width 0."""
+    """Find the smallest and the largest finite value; (0, 1) if there is none, and widened if they are equal."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 0.0, 1.0

@@ -12,7 +12,7 @@ PLAIN_WIDTH = 100
 
 
 def new_table(title: str) -> Table:
-    """Make an empty table under a title."""
+    """Make an empty table with a title."""
     from rich import box
     from rich.table import Table
 
@@ -22,7 +22,7 @@ def new_table(title: str) -> Table:
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Print a table; without a terminal plain and at least 100 characters wide, so that it reads the same in a log."""
+    """Print a table; outside a terminal, without colour and at least 100 characters wide, so logs stay readable."""
     from rich.console import Console
 
     console = console or Console()

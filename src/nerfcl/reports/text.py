@@ -1,4 +1,4 @@
-"""Numbers as text, for people."""
+"""Human-readable numbers."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 
 
 def decibels(value: float, digits: int = 2) -> str:
-    """Write a PSNR without its unit; a dash where there is none."""
+    """Format a PSNR without its unit; NaN is a dash."""
     return "∞" if value == math.inf else "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def signed(value: float) -> str:
-    """Write a difference in dB without its unit; a dash where there is none."""
+    """Format a signed difference in dB without its unit; NaN is a dash."""
     if math.isnan(value):
         return "–"
     return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
 
 
 def few_digits(value: float) -> str:
-    """Write a positive number with one digit after the point below ten, and none above."""
+    """Format a positive number with one decimal below ten, and none from ten on."""
     return f"{value:.0f}" if value >= 10.0 else f"{value:.1f}"
 
 
 def human_bytes(count: float) -> str:
-    """Write a number of bytes in units of 1024.
+    """Format a number of bytes in units of 1024.
 
     Example:
         >>> [human_bytes(count) for count in (0, 512, 240 * 1024, 2.1 * 1024**2)]
@@ -42,7 +42,7 @@ def human_bytes(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a duration.
+    """Format seconds as a duration.
 
     Example:
         >>> [duration(seconds) for seconds in (12, 185, 3720)]

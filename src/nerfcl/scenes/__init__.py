@@ -1,4 +1,4 @@
-"""Files on disk -> `Scene`: one module for each format, one reader for images, the conventions of cameras."""
+"""Loading scenes: one module for each format, a common image reader, and the camera conventions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["FORMATS", "Box", "Ndc", "Scene", "Views", "load_scene"]
 
 BUILTIN = "builtin"
 
-# Names -> modules that keep the contract of `SceneFormat`. The first one that recognises a folder loads it.
+# Names -> modules that implement `SceneFormat`. The first one that recognises a folder loads it.
 FORMATS = {"llff": "nerfcl.scenes.llff", "blender": "nerfcl.scenes.blender"}
-_OTHERWISE = "blender"  # the shipped scene's; loads what none recognises, too, so that its errors say what is missing
+_OTHERWISE = "blender"  # the built-in scene's; also loads unrecognised folders, so that its errors say what is missing
 
 
 def load_scene(
@@ -31,15 +31,14 @@ def load_scene(
     """Load a scene.
 
     Args:
-        data: "builtin" for the shipped truck, or a folder in one of the `FORMATS`.
-        size: (width, height) to resize images to (LANCZOS); None keeps the files' size.
-        track: iterates over the images, and may show how far it has come.
-        spheric_poses: formats that have the choice (LLFF): the cameras stand around something and look at it, instead
-            of all forward.
-        pixel_center: where rays pass through pixels; 0.5 is right, 0.0 reproduces the reference project.
+        data: "builtin" for the built-in truck, or a folder in one of the `FORMATS`.
+        size: (width, height) to resize images to (LANCZOS); None keeps the original size.
+        track: iterates over the images and may show progress.
+        spheric_poses: for formats that support both (LLFF): the cameras surround an object, instead of facing forward.
+        pixel_center: where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
 
     Raises:
-        NerfclError: there is no such scene, or a file of it is missing or damaged; names it.
+        NerfclError: the scene does not exist, or one of its files is missing or damaged; names it.
     """
     if size is not None and min(size) < SMALLEST_IMAGE:
         raise NerfclError(Argument("size", size), f": images must be at least {SMALLEST_IMAGE} pixels wide and high")
@@ -69,11 +68,11 @@ def _folder(data: str | Path) -> Path:
     try:
         root = root.expanduser()
         found = bool(str(data)) and root.is_dir()
-    except (OSError, RuntimeError, ValueError):  # no such user, a name that is too long, a NUL
+    except (OSError, RuntimeError, ValueError):  # unknown user, name too long, or NUL byte
         found = False
     if not found:
         raise NerfclError(
             Argument("data", str(data)),
-            f": no such folder; name a scene folder ({', '.join(FORMATS)}), or '{BUILTIN}'",
+            f": no such folder; give a scene folder ({', '.join(FORMATS)}) or '{BUILTIN}'",
         )
     return root

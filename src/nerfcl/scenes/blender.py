@@ -1,4 +1,4 @@
-"""The Blender layout of the NeRF synthetic set: transforms_{train,val,test}.json beside RGBA PNGs."""
+"""The Blender layout of the NeRF synthetic dataset: transforms_{train,val,test}.json and RGBA PNGs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a folder holds camera files of this layout."""
+    """Tell whether a folder contains camera files of this layout."""
     return (root / "transforms_train.json").exists()
 
 
@@ -32,10 +32,10 @@ def load(root: Path, request: LoadRequest) -> Scene:
 
     Args:
         root: folder with `transforms_{train,val,test}.json`.
-        request: size of the images, and how progress is shown.
+        request: image size and progress tracking.
 
     Raises:
-        NerfclError: a file is missing, damaged or does not fit the others; names it.
+        NerfclError: a file is missing, damaged or inconsistent with the others; names it.
     """
     train, val, test = (_load_views(root, split, request.size, request.track) for split in ("train", "val", "test"))
     box = box_seen_by(train.poses, train.intrinsics, train.width)
@@ -47,7 +47,7 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Tra
     description = read_json(path)
     frames = description.get("frames")
     if not isinstance(frames, list) or not frames:
-        raise NerfclError(f"{path}: has no list 'frames'; is this a scene in Blender layout?")
+        raise NerfclError(f"{path}: has no 'frames' list; is this a scene in Blender layout?")
     angle = description.get("camera_angle_x")
     if not isinstance(angle, int | float) or not 0.0 < angle < math.pi:
         raise NerfclError(f"{path}: 'camera_angle_x' must be an angle between 0 and pi (radians), found {angle!r}")
@@ -57,7 +57,7 @@ def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Tra
     images = np.stack([read_image(file, original, size, WHITE) for file in track(files, f"loading {split} views")])
     height, width = images.shape[1:3]
     focal = focal_from_angle(angle, width)
-    aspect = (original[0] / original[1]) / (width / height)  # resizing may stretch: fy / fx
+    aspect = (original[0] / original[1]) / (width / height)  # fy / fx; resizing may stretch
     intrinsics = torch.tensor([focal, focal * aspect, width / 2, height / 2], dtype=torch.float32)
     return Views(
         torch.from_numpy(images),
@@ -71,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        NerfclError: the file is missing or holds something else; names it.
+        NerfclError: the file is missing or does not contain a JSON object; names it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise NerfclError(f"{path}: is not valid JSON ({error}); restore it from its source") from None
     if not isinstance(content, dict):
-        raise NerfclError(f"{path}: must hold a JSON object, found a {type(content).__name__}")
+        raise NerfclError(f"{path}: must contain a JSON object, found a {type(content).__name__}")
     return content
 
 
@@ -90,15 +90,15 @@ def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
     """Read a frame's `transform_matrix`.
 
     Args:
-        path: of the file that the frame is from, for errors.
-        index: of the frame in its list, for errors.
-        frame: its JSON object.
+        path: file of the frame, for error messages.
+        index: index of the frame, for error messages.
+        frame: JSON object of the frame.
 
     Returns:
         (4, 4) float32, world from camera.
 
     Raises:
-        NerfclError: it is missing or not a rigid transformation; names the file and the frame.
+        NerfclError: the matrix is missing or not a rigid transformation; names the file and the frame.
     """
     matrix = frame.get("transform_matrix") if isinstance(frame, dict) else None
     try:
@@ -109,11 +109,11 @@ def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
     if pose.shape != (4, 4):
         raise NerfclError(f"{path}: frame {index} has no 4x4 'transform_matrix' of numbers; add it or remove the frame")
     if not np.isfinite(pose).all():
-        raise NerfclError(f"{path}: frame {index} has NaN or infinity in 'transform_matrix'; mend or remove the frame")
+        raise NerfclError(f"{path}: frame {index} has NaN or infinity in 'transform_matrix'; fix or remove the frame")
     if not is_rotation(torch.from_numpy(pose[:3, :3])):
         raise NerfclError(
             f"{path}: frame {index} has a 'transform_matrix' whose upper 3x3 part is not a rotation; "
-            "mend or remove the frame"
+            "fix or remove the frame"
         )
     return pose
 

@@ -1,4 +1,4 @@
-"""The scene that is shipped inside the package: a truck built of toy bricks."""
+"""The built-in scene, shipped with the package: a truck built from toy bricks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from nerfcl.scenes.scene import Scene
 
 
 def load_builtin(request: LoadRequest) -> Scene:
-    """Load the truck: 100 train, 50 val and 100 test views of 128x128 pixels, or resized."""
+    """Load the truck: 100 train, 50 validation and 100 test views of 128x128 pixels, resized on request."""
     with as_file(files("nerfcl.scenes") / "data" / "truck") as root:
         return blender.load(root, request)

@@ -1,4 +1,4 @@
-"""The one place for camera conventions: pose + intrinsics + pixel -> rays.
+"""Camera conventions: pose, intrinsics and pixel -> rays.
 
 World units, OpenGL camera axes (+x right, +y up, -z forward). Pixel (column i, row j) has its centre at
 (i + 0.5, j + 0.5) and covers [i, i + 1) x [j, j + 1); row 0 is the top of the image.
@@ -17,12 +17,12 @@ from nerfcl.errors import Argument, NerfclError
 
 @dataclass(frozen=True)
 class Rays:
-    """Half lines in world space.
+    """Rays in world space.
 
     Attributes:
         origins: (R, 3), world units.
         directions: (R, 3), unit length.
-        per_pixel: so many consecutive rays belong to one pixel, whose colour is their mean.
+        per_pixel: number of consecutive rays per pixel, whose colour is their mean.
 
     Example:
         >>> import nerfcl
@@ -69,14 +69,14 @@ def focal_from_angle(angle_x: float, width: int) -> float:
 
 
 def is_rotation(matrix: Tensor) -> bool:
-    """Tell whether a (3, 3) matrix is a rotation, to a thousandth."""
+    """Tell whether a (3, 3) matrix is a rotation, with a tolerance of 0.001."""
     matrix = matrix.double()
     product = matrix.T @ matrix
     return bool((product - torch.eye(3, dtype=matrix.dtype)).abs().max() <= 1e-3 and torch.linalg.det(matrix) > 0.0)
 
 
 def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor, offsets: Tensor) -> Rays:
-    """Shoot rays through points of pixels.
+    """Cast rays through points within pixels.
 
     Args:
         poses: (N, 4, 4) world from camera, one per pixel.
@@ -105,7 +105,7 @@ def pixel_offsets(per_pixel: int, *, device: torch.device | None = None) -> Tens
 
     Args:
         per_pixel: number of points S, a square number.
-        device: of the result.
+        device: device of the result.
 
     Returns:
         (S, 2) fractions of a pixel.
@@ -121,13 +121,13 @@ def pixel_offsets(per_pixel: int, *, device: torch.device | None = None) -> Tens
 def stratified_offsets(
     count: int, per_pixel: int, generator: torch.Generator, *, device: torch.device | None = None
 ) -> Tensor:
-    """Place points for training: a single one in the pixel's centre, several stratified over a regular grid.
+    """Place points for training: one at the pixel centre, or several stratified over a regular grid.
 
     Args:
         count: number of pixels.
-        per_pixel: points in each, a square number.
-        generator: source of randomness; not used for single points.
-        device: of the result.
+        per_pixel: points per pixel, a square number.
+        generator: source of randomness; unused for single points.
+        device: device of the result.
 
     Returns:
         (count, per_pixel, 2) fractions of a pixel.
@@ -144,7 +144,7 @@ def stratified_offsets(
 
 
 def camera_rays(camera: Camera, *, per_pixel: int = 1) -> Rays:
-    """Shoot all rays of an image, row by row: height * width * per_pixel of them."""
+    """Cast all height * width * per_pixel rays of an image, row by row."""
     device = camera.world_from_camera.device
     rows, columns = torch.meshgrid(
         torch.arange(camera.height, device=device), torch.arange(camera.width, device=device), indexing="ij"

@@ -1,4 +1,4 @@
-"""What a scene format is: a file layout that is recognised and loaded. Each has a module of its own."""
+"""The interface of scene formats: recognise and load a file layout. Each format is a module."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nerfcl.scenes.scene import Scene
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What is asked of a loader.
+    """Options for a loader.
 
     Attributes:
-        size: (width, height) to resize images to (LANCZOS); None keeps the files' size.
-        spheric_poses: the cameras stand around something and look at it. Only asked of formats that have the choice.
-        track: iterates over the images, and may show how far it has come.
+        size: (width, height) to resize images to (LANCZOS); None keeps the original size.
+        spheric_poses: the cameras surround an object and look at it; only set for formats with `HAS_SPHERIC_POSES`.
+        track: iterates over the images and may show progress.
     """
 
     size: tuple[int, int] | None = None
@@ -26,20 +26,19 @@ class LoadRequest:
 
 
 class SceneFormat(Protocol):
-    """A file layout of scenes: any module with these names, and a line in `nerfcl.scenes.FORMATS`."""
+    """A file layout of scenes: any module that defines these names and is listed in `nerfcl.scenes.FORMATS`."""
 
     HAS_SPHERIC_POSES: bool
-    """Whether such scenes may be forward-facing or seen from around, so that the user must say which; False where it is
-    missing."""
+    """Whether scenes may be forward-facing or inward-facing, so that the user must say which; False if undefined."""
 
     def recognises(self, root: Path) -> bool:
-        """Tell whether a folder is meant to be of this format, even where files are missing or damaged."""
+        """Tell whether a folder is meant to be of this format, even if files are missing or damaged."""
         ...
 
     def load(self, root: Path, request: LoadRequest) -> Scene:
         """Load the scene.
 
         Raises:
-            NerfclError: a file is missing, damaged or does not fit the others; names it.
+            NerfclError: a file is missing, damaged or inconsistent with the others; names it.
         """
         ...

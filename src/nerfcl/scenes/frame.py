@@ -1,4 +1,4 @@
-"""A frame from outside -> `Views`, or an error that says what is wrong with it."""
+"""Validation of frames that a caller provides, and their conversion to `Views`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nerfcl.scenes.scene import Views
 
 
 def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: Any, number: int) -> Views:
-    """Check and copy one frame.
+    """Validate and copy one frame.
 
     Args:
         image: (H, W, 3) uint8 sRGB.
         world_from_camera: (4, 4) pose, OpenGL axes, world units.
         intrinsics: (4,) fx, fy, cx, cy in pixels.
-        number: of the frame, for errors.
+        number: frame number, for error messages.
 
     Returns:
-        One view without a name.
+        One unnamed view.
 
     Raises:
-        NerfclError: says what is wrong with the frame.
+        NerfclError: the frame is invalid; says why.
     """
     try:
         pixels, pose, lens = _copy(image), _copy(world_from_camera).double(), _copy(intrinsics).double()
@@ -42,7 +42,7 @@ def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: 
     if not is_rotation(pose[:3, :3]):
         raise NerfclError(f"frame {number}: the pose's upper 3x3 part is not a rotation")
     if lens.shape != (4,) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
-        raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, fx and fy positive")
+        raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, with positive fx and fy")
     return unnamed_views(pixels[None], pose.float()[None], lens.float()[None])
 
 

@@ -1,4 +1,4 @@
-"""Image files -> arrays on a background; errors name the file."""
+"""Read image files and composite them on a background; errors name the file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def open_image(file: Path) -> Image.Image:
     """Open an image without reading its pixels.
 
     Raises:
-        NerfclError: it is missing or not an image.
+        NerfclError: the file is missing or not an image.
     """
     try:
         return Image.open(file)
     except FileNotFoundError:
-        raise NerfclError(f"{file}: no such image; restore it or remove its frame from the json") from None
+        raise NerfclError(f"{file}: no such image; restore it or remove its frame from the JSON file") from None
     except (OSError, Image.DecompressionBombError) as error:
         raise NerfclError(f"{file}: is not a readable image ({error}); restore it from its source") from None
 
 
 def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Read the (width, height) of a scene's first image, which all others must have.
+    """Read the (width, height) of a scene's first image, which all others must match.
 
     Args:
         file: the image.
-        size: that images are resized to; None keeps theirs, which must then be large enough.
+        size: size that images are resized to; None keeps the original, which must then be large enough.
 
     Raises:
         NerfclError: the image is missing, damaged or too small.
@@ -47,11 +47,11 @@ def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | None, background: Colour) -> np.ndarray:
-    """Read an image, resized and composited.
+    """Read, resize and composite an image.
 
     Args:
         file: an 8-bit image, with or without alpha.
-        original: (width, height) that it must have, as the scene's first image.
+        original: (width, height) of the scene's first image, which it must match.
         size: (width, height) to resize to (LANCZOS); None keeps its size.
         background: sRGB in [0, 1].
 
@@ -59,16 +59,16 @@ def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | No
         (H, W, 3) uint8.
 
     Raises:
-        NerfclError: the image is missing, damaged, of another size or of more than 8 bits.
+        NerfclError: the image is missing, damaged, of a different size, or has more than 8 bits per channel.
     """
     with open_image(file) as image:
         if image.size != original:
             raise NerfclError(
-                f"{file}: is {image.size[0]}x{image.size[1]}, the first image {original[0]}x{original[1]}; "
-                "all images of a scene must have one size"
+                f"{file}: is {image.size[0]}x{image.size[1]}, but the first image is {original[0]}x{original[1]}; "
+                "all images of a scene must have the same size"
             )
         if image.mode.startswith(("I", "F")):
-            raise NerfclError(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+            raise NerfclError(f"{file}: has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
         try:
             rgba = image.convert("RGBA")
         except (OSError, SyntaxError, ValueError) as error:
@@ -77,10 +77,10 @@ def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | No
 
 
 def on_background(rgba: Image.Image, size: tuple[int, int] | None, background: Colour) -> np.ndarray:
-    """Resize an RGBA image (LANCZOS) where a size is given, then composite it.
+    """Resize an RGBA image (LANCZOS) if a size is given, then composite it on a background.
 
     Args:
-        rgba: mode RGBA.
+        rgba: image in mode RGBA.
         size: (width, height); None keeps its size.
         background: sRGB in [0, 1].
 

@@ -1,4 +1,4 @@
-"""The LLFF layout of photographs (Mildenhall et al. 2019): poses_bounds.npy beside images, images_2, images_4, ..."""
+"""The LLFF layout of photographs (Mildenhall et al. 2019): poses_bounds.npy and images, images_2, images_4, ..."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
 HAS_SPHERIC_POSES = True
 
 _BLACK = (0.0, 0.0, 0.0)
-_NEAREST = 4 / 3  # depth of the nearest point after scaling, beyond ...
-_NEAR = 1.0  # ... the near plane
-_FLATTEST = 0.1  # least part along -z of a view's corner rays: up to 84 degrees aside
+_NEAREST = 4 / 3  # depth of the nearest point after scaling; leaves a margin to the near plane
+_NEAR = 1.0  # depth of the near plane
+_FLATTEST = 0.1  # least component along -z of a view's corner rays: up to 84 degrees off the axis
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a folder holds poses of this layout, or only its images, so that the loader says what is missing."""
+    """Tell whether a folder contains poses of this layout, or only images, so that the loader says what is missing."""
     if (root / "poses_bounds.npy").exists():
         return True
     return not (root / "transforms_train.json").exists() and any(folder.is_dir() for folder in root.glob("images*"))
 
 
 def load(root: Path, request: LoadRequest) -> Scene:
-    """Load a scene in LLFF layout, in the world whose axes `average_pose` or `upright_pose` gives.
+    """Load a scene in LLFF layout, in the world frame of `average_pose` or `upright_pose`.
 
-    The length unit is 3/4 of the nearest bound's distance. In the order of the images' names 0, 8, 16, ... are test
-    views, as is usual for these scenes; 3, 11, 19, ... are validation views, since 4, 12, ... would leave the left side
-    of the usual scene "fern" without any; the others are train views.
+    Poses are scaled so that the smallest near bound is 4/3. Of the images sorted by name, 0, 8, 16, ... are test views,
+    as is customary; 3, 11, 19, ... are validation views, since 4, 12, ... would leave the left side of the common scene
+    "fern" without any; the others are train views.
 
     Args:
-        root: folder with `poses_bounds.npy` and a folder `images*`. The smallest images at least as wide as
-            `request.size` are read, else the largest there are.
-        request: size of the images; whether the cameras stand around something and look at it, else they look forward
-            and the scene has normalised device coordinates; and how progress is shown.
+        root: folder with `poses_bounds.npy` and folders `images*`. The smallest images at least as wide as
+            `request.size` are read, or else the largest.
+        request: image size, progress tracking, and whether the cameras surround an object and look at it; if not, they
+            must face forward, and the scene has normalised device coordinates.
 
     Raises:
-        NerfclError: a file is missing, damaged or does not fit the others; names it.
+        NerfclError: a file is missing, damaged or inconsistent with the others; names it.
     """
     path, size = root / "poses_bounds.npy", request.size
     rows = read_rows(path)
@@ -69,7 +69,7 @@ def load(root: Path, request: LoadRequest) -> Scene:
     ndc = ndc_seen_by(train.poses, train.intrinsics, train.width, train.height)
     if ndc is None:
         raise NerfclError(
-            f"{path}: the cameras do not all look forward; if they look at one thing from around, use ",
+            f"{path}: the cameras do not all look forward; if they surround an object, use ",
             Argument("spheric_poses"),
         )
     return Scene(name, train, val, test, _BLACK, Box((-1.0, -1.0, -1.0), 2.0), ndc)
@@ -82,9 +82,8 @@ def _split(index: int) -> str:
 def read_rows(path: Path) -> np.ndarray:
     """Read `poses_bounds.npy`.
 
-    A row is a 3x5 matrix, row by row, and the least and the greatest depth that its image shows. The columns
-    of the matrix are the camera's down, right and backward axes, its position, and (height, width, focal length in
-    pixels).
+    A row holds a 3x5 matrix in row-major order and the near and far depth bounds of its image. The columns of the
+    matrix are the camera's down, right and backward axes, its position, and (height, width, focal length in pixels).
 
     Returns:
         (N, 17) float64, N >= 4.
@@ -97,16 +96,16 @@ def read_rows(path: Path) -> np.ndarray:
             rows = np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
     except FileNotFoundError:
         raise NerfclError(f"{path}: no such file; restore it, or compute it with LLFF's imgs2poses.py") from None
-    except Exception as error:  # numpy raises whatever the bytes of a strange file lead it to
+    except Exception as error:  # numpy may raise anything on a malformed file
         reason = " ".join(str(error).split())
         raise NerfclError(f"{path}: is not an array of numbers ({reason}); restore it from its source") from None
     if rows.ndim != 2 or rows.shape[1] != 17:
-        raise NerfclError(f"{path}: must be N x 17 numbers, found shape {rows.shape}; restore it from its source")
+        raise NerfclError(f"{path}: must be an N x 17 array, found shape {rows.shape}; restore it from its source")
     if len(rows) < 4:
         raise NerfclError(f"{path}: has {len(rows)} poses; at least 4 are needed for train, val and test views")
     _check(path, np.isfinite(rows).min(1), "NaN or infinity")
     positive = rows[:, [4, 9, 14, 15]].min(1) > 0.0
-    _check(path, positive, "a height, width, focal length or nearest bound that is not positive")
+    _check(path, positive, "a height, width, focal length or near bound that is not positive")
     rotations = opengl_poses(rows)[:, :3, :3]
     skew = np.abs(rotations.transpose(0, 2, 1) @ rotations - np.eye(3)).max((1, 2))
     _check(
@@ -117,7 +116,7 @@ def read_rows(path: Path) -> np.ndarray:
 
 def _check(path: Path, good: np.ndarray, fault: str) -> None:
     if not good.all():
-        raise NerfclError(f"{path}: row {int(good.argmin())} has {fault}; mend it, or remove it and its image")
+        raise NerfclError(f"{path}: row {int(good.argmin())} has {fault}; fix it, or remove it and its image")
 
 
 def opengl_poses(rows: np.ndarray) -> np.ndarray:
@@ -129,9 +128,9 @@ def opengl_poses(rows: np.ndarray) -> np.ndarray:
 
 
 def average_pose(poses: np.ndarray) -> np.ndarray:
-    """Compute the pose in the middle of forward-facing ones: mean position, mean backward axis, mean up about upwards.
+    """Compute the average of forward-facing poses: mean position, mean backward axis, and approximate mean up axis.
 
-    With its inverse applied to all poses, cameras look along -z, and x > 0 is right.
+    Relative to it, cameras look along -z, and x > 0 is to the right.
 
     Args:
         poses: (N, 4, 4).
@@ -140,16 +139,16 @@ def average_pose(poses: np.ndarray) -> np.ndarray:
         (4, 4).
 
     Raises:
-        NerfclError: the cameras have no common direction.
+        NerfclError: the cameras have no common viewing or up direction.
     """
     backward, up = poses[:, :3, 2].mean(0), poses[:, :3, 1].mean(0)
     return _pose(np.cross(up, backward), backward, poses[:, :3, 3].mean(0))
 
 
 def upright_pose(poses: np.ndarray) -> np.ndarray:
-    """Compute the pose of a world around which inward-looking cameras stand.
+    """Compute the pose of a world frame for inward-facing cameras.
 
-    Its origin is their mean position, z their mean up axis, and x about the right of the first one.
+    Its origin is their mean position, z their mean up axis, and x approximately the right axis of the first one.
 
     Args:
         poses: (N, 4, 4).
@@ -158,7 +157,7 @@ def upright_pose(poses: np.ndarray) -> np.ndarray:
         (4, 4).
 
     Raises:
-        NerfclError: the cameras have no common up.
+        NerfclError: the cameras have no common up direction.
     """
     return _pose(poses[0, :3, 0], poses[:, :3, 1].mean(0), poses[:, :3, 3].mean(0))
 
@@ -167,8 +166,8 @@ def _pose(right: np.ndarray, z: np.ndarray, position: np.ndarray) -> np.ndarray:
     y = np.cross(z, right)
     if min(np.linalg.norm(z), np.linalg.norm(y)) < 1e-6:
         raise NerfclError(
-            "the cameras of this scene have no common viewing direction, or no common up; forward-facing ones need "
-            "both, those that stand around something need ",
+            "the cameras of this scene have no common viewing direction, or no common up direction; forward-facing "
+            "ones need both, ones that surround an object need ",
             Argument("spheric_poses"),
         )
     y, z = y / np.linalg.norm(y), z / np.linalg.norm(z)
@@ -178,25 +177,25 @@ def _pose(right: np.ndarray, z: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 
 def ndc_seen_by(poses: Tensor, intrinsics: Tensor, width: int, height: int) -> Ndc | None:
-    """Find the largest normalised device coordinates whose cube holds all rays of these views beyond the near plane.
+    """Find the normalised device coordinates whose cube tightly holds all rays of these views beyond the near plane.
 
     Args:
         poses: (N, 4, 4) world from camera.
         intrinsics: (N, 4) fx, fy, cx, cy in pixels.
-        width: of the images, pixels.
-        height: of the images, pixels.
+        width: image width in pixels.
+        height: image height in pixels.
 
     Returns:
-        None if some ray does not point along -z.
+        The coordinates; None if any ray does not point along -z.
     """
-    # Straight lines stay straight, and the cube is convex: the ends of the corners' rays tell for all.
+    # Straight lines stay straight and the cube is convex, so the ends of the corner rays suffice.
     corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
     first = torch.zeros(len(poses), dtype=torch.float64)
     rays = pixel_rays(poses.double(), intrinsics.double(), first, first, corners)
     origins, directions = rays.origins, rays.directions
     if not (directions[:, 2] < -_FLATTEST).all():
         return None
-    slopes = directions[:, :2] / -directions[:, 2:]  # (R, 2), where they end at infinity
+    slopes = directions[:, :2] / -directions[:, 2:]  # (R, 2), the ends at infinity
     depth = (-origins[:, 2:]).clamp(min=_NEAR)
     starts = (origins[:, :2] + (depth + origins[:, 2:]) * slopes) / depth  # (R, 2)
     x, y = torch.cat([slopes, starts]).abs().amax(0).tolist()
@@ -205,14 +204,14 @@ def ndc_seen_by(poses: Tensor, intrinsics: Tensor, width: int, height: int) -> N
 
 
 def _intrinsics(rows: np.ndarray, width: int, height: int) -> Tensor:
-    """Compute (N, 4) fx, fy, cx, cy in pixels of images of this size; resizing may stretch them."""
+    """Compute (N, 4) fx, fy, cx, cy in pixels for images of this size; resizing may stretch them."""
     fx, fy = rows[:, 14] * width / rows[:, 9], rows[:, 14] * height / rows[:, 4]
     centers = np.full((2, len(rows)), [[width / 2], [height / 2]])
     return torch.from_numpy(np.stack([fx, fy, *centers], 1).astype(np.float32))
 
 
 def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> tuple[list[Path], tuple[int, int]]:
-    """Find the images to read, one for each row and sorted by name, and the (width, height) of the first."""
+    """Find the images to read, one per row and sorted by name, and the (width, height) of the first."""
     folders: dict[tuple[int, int], list[Path]] = {}
     for folder in sorted(root.glob("images*")):
         files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in IMAGE_SUFFIXES)
@@ -220,20 +219,20 @@ def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> 
             with open_image(files[0]) as first:
                 folders.setdefault(first.size, files)
     if not folders:
-        raise NerfclError(f"{root}: has no folder 'images*' with images beside poses_bounds.npy; add it")
+        raise NerfclError(f"{root}: has no folder 'images*' with images next to poses_bounds.npy; add one")
     enough = [known for known in folders if size is not None and known[0] >= size[0]]
     original = min(enough) if enough else max(folders)
     files = folders[original]
     if len(files) != len(rows):
         raise NerfclError(
-            f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy {len(rows)} poses; "
-            "restore the missing ones, or remove what does not belong there"
+            f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy has {len(rows)} poses; "
+            "restore the missing images, or remove those that do not belong there"
         )
     size_of_first(files[0], size)
     height, width = rows[0, [4, 9]]
     if abs(original[0] / original[1] / (width / height) - 1.0) > 0.02:
         raise NerfclError(
-            f"{files[0]}: is {original[0]}x{original[1]}, but poses_bounds.npy is about images of "
+            f"{files[0]}: is {original[0]}x{original[1]}, but poses_bounds.npy is for images of "
             f"{width:.0f}x{height:.0f}; restore the images that the poses were computed from"
         )
     return files, original

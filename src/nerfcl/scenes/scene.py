@@ -1,4 +1,4 @@
-"""What every loader returns: posed images, the box that they show, and their background."""
+"""What every loader returns: posed images, the box that they show, and the background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.cameras import Camera
 
-SMALLEST_IMAGE = 11  # pixels; the window of SSIM does not fit into less
+SMALLEST_IMAGE = 11  # pixels; the window size of SSIM
 
 Colour = tuple[float, float, float]
 
@@ -24,7 +24,7 @@ class Views:
         images: (N, H, W, 3) uint8, sRGB, composited on the scene's background.
         poses: (N, 4, 4) float32, world from camera, OpenGL axes.
         intrinsics: (N, 4) float32, fx, fy, cx, cy in pixels.
-        names: N names of the images.
+        names: N image names.
 
     Example:
         >>> import nerfcl
@@ -43,21 +43,21 @@ class Views:
 
     @property
     def height(self) -> int:
-        """Of each image, pixels."""
+        """Image height in pixels."""
         return self.images.shape[1]
 
     @property
     def width(self) -> int:
-        """Of each image, pixels."""
+        """Image width in pixels."""
         return self.images.shape[2]
 
     @property
     def pixels(self) -> int:
-        """Of all images together."""
+        """Total number of pixels of all images."""
         return len(self) * self.height * self.width
 
     def select(self, indices: Sequence[int]) -> Views:
-        """Return the views at these positions, in this order."""
+        """Return the views at these indices, in this order."""
         chosen = torch.as_tensor(list(indices), dtype=torch.long)
         return Views(
             self.images[chosen],
@@ -67,11 +67,11 @@ class Views:
         )
 
     def first(self, count: int) -> Views:
-        """Return the first `count` views, or all where there are fewer."""
+        """Return the first `count` views, or all if there are fewer."""
         return self.select(range(min(count, len(self))))
 
     def with_pixel_center(self, center: float) -> Views:
-        """Return the views with rays that pass `center` pixels right of and below each pixel's upper left corner.
+        """Return the views with rays that pass `center` pixels to the right of and below each pixel's top-left corner.
 
         0.5 changes nothing; 0.0 reproduces the reference project, whose rays pass through pixel corners.
         """
@@ -84,7 +84,7 @@ class Views:
 
     @staticmethod
     def concatenate(parts: Sequence[Views]) -> Views:
-        """Join several sets of views of one size, in order."""
+        """Concatenate views of the same size, in order."""
         return Views(
             torch.cat([part.images for part in parts]),
             torch.cat([part.poses for part in parts]),
@@ -111,20 +111,20 @@ class Box:
 
     @staticmethod
     def around(center: tuple[float, float, float], side: float) -> Box:
-        """Build the cube with this centre and edge length, world units."""
+        """Build the cube with this centre and edge length, in world units."""
         x, y, z = (middle - 0.5 * side for middle in center)
         return Box((x, y, z), side)
 
 
 @dataclass(frozen=True)
 class Ndc:
-    """Normalised device coordinates: all that forward-facing cameras see, out to infinity, in the cube [-1, 1]^3.
+    """Normalised device coordinates: map all that forward-facing cameras see, out to infinity, to the cube [-1, 1]^3.
 
-    A world point (x, y, z) with z < 0 lies at (-scale_x x / z, -scale_y y / z, 1 + 2 near / z), so that the plane
-    z = -near is at -1 and infinity at 1; straight lines stay straight (Mildenhall et al. 2020, appendix C).
+    A world point (x, y, z) with z < 0 is mapped to (-scale_x x / z, -scale_y y / z, 1 + 2 near / z): the plane
+    z = -near to -1, infinity to 1. Straight lines stay straight (Mildenhall et al. 2020, appendix C).
 
     Attributes:
-        scale_x: factor on -x / z, positive; 2 fx / width fills the cube with what a camera at the origin sees.
+        scale_x: factor on -x / z, positive; with 2 fx / width, the view of a camera at the origin fills the cube.
         scale_y: factor on -y / z, positive.
         near: distance of the near plane from the origin, world units, positive.
     """
@@ -136,17 +136,17 @@ class Ndc:
 
 @dataclass(frozen=True)
 class Scene:
-    """Views to train on, to choose settings with, and to test on.
+    """Train, validation and test views, and the space that they show.
 
     Attributes:
-        name: short, for titles and file names.
-        train: views to train on.
-        val: views to choose settings with.
-        test: views to test on.
-        background: colour behind everything, sRGB in [0, 1].
-        box: what the field covers: in the world, or in normalised device coordinates where there are any.
-        ndc: how models warp world rays before they sample them; None is not at all. Views and rays stay in world
-            coordinates everywhere else.
+        name: short name, for titles and file names.
+        train: views for training.
+        val: views for choosing settings.
+        test: views for testing.
+        background: background colour, sRGB in [0, 1].
+        box: cube that the field covers, in normalised device coordinates if `ndc` is given, else in the world.
+        ndc: how models warp world rays before sampling; None disables warping. Views and rays are in world coordinates
+            everywhere else.
 
     Example:
         >>> import nerfcl
@@ -165,7 +165,7 @@ class Scene:
 
 
 def with_pixel_center(scene: Scene, center: float) -> Scene:
-    """Return the scene with rays as `Views.with_pixel_center` places them.
+    """Apply `Views.with_pixel_center` to all views of a scene.
 
     Raises:
         NerfclError: `center` is not between 0 and 1.
@@ -179,15 +179,15 @@ def with_pixel_center(scene: Scene, center: float) -> Scene:
 
 
 def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:
-    """Find the cube around the point that inward-looking cameras look at, as wide as their images are there.
+    """Find the cube around the point that inward-facing cameras look at, as wide as their images at that depth.
 
-    The centre is the point nearest to all optical axes (least squares); half the side is half the width of the widest
-    view at the centre's depth.
+    The centre is the point nearest to all optical axes (least squares); the side is the width of the widest view at the
+    centre's depth.
 
     Args:
         poses: (N, 4, 4) world from camera.
         intrinsics: (N, 4) fx, fy, cx, cy in pixels.
-        width: of the images, pixels.
+        width: image width in pixels.
 
     Raises:
         NerfclError: the cameras do not look at a common point.
@@ -201,8 +201,8 @@ def box_seen_by(poses: Tensor, intrinsics: Tensor, width: int) -> Box:
     nearest = float((center - origins).norm(dim=-1).min())
     if not half > 1e-6 or not nearest > 1e-6:
         raise NerfclError(
-            "the cameras stand in one point or look past each other, so that there is no point that they look at; "
-            "a scene must be seen from around"
+            "the cameras share one position or do not look at a common point; "
+            "a scene needs views of it from several sides"
         )
     x, y, z = (center - half).tolist()
     return Box((x, y, z), 2.0 * half)

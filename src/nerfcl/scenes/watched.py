@@ -19,17 +19,17 @@ from nerfcl.scenes.images import on_background
 from nerfcl.scenes.scene import Views
 
 MARKER = "done"  # file whose presence says that all frames are written
-PATIENCE = 2.0  # seconds that a file may be unreadable after the marker appeared
+PATIENCE = 2.0  # seconds that a file may stay unreadable after the marker appears
 
 
 @dataclass(frozen=True)
 class WatchedFolder:
-    """Frames in Blender layout: `transforms.json` with `camera_angle_x` and a growing list `frames`.
+    """Frames in Blender layout: `transforms.json` with `camera_angle_x` and a growing `frames` list.
 
     Attributes:
         root: the folder.
-        size: (width, height) that images are resized to.
-        poll: seconds between two reads of the folder.
+        size: (width, height) to resize images to.
+        poll: seconds between reads of the folder.
     """
 
     root: Path
@@ -37,20 +37,19 @@ class WatchedFolder:
     poll: float = 0.05
 
     def frames(self, first: int, stopped: Callable[[], bool]) -> Iterator[Views]:
-        """Yield frames from number `first` on, until the marker is there and all are read, or until `stopped`.
+        """Yield frames from number `first` on, until the marker exists and all are read, or until `stopped`.
 
-        A frame counts as completed when its entry is in the file and its image can be read to its end. What is half
-        written is waited for.
+        A frame is complete when it is listed and its image can be read to the end; partly written files are waited for.
 
         Args:
             first: number of the first frame.
-            stopped: is asked before each read.
+            stopped: called before each read; True ends the iteration.
 
         Yields:
             One frame at a time.
 
         Raises:
-            NerfclError: an entry is unusable, or a file is still unreadable after the marker appeared.
+            NerfclError: an entry is invalid, or a file is still unreadable after the marker appeared.
         """
         number, since = first, None
         while not stopped():
@@ -68,7 +67,7 @@ class WatchedFolder:
                 time.sleep(self.poll)
 
     def _read(self, number: int) -> tuple[Views | None, str | None]:
-        """Read the frame with this number, or say why it cannot be read yet; neither where it is not listed."""
+        """Read the frame with this number, or say why it cannot be read yet; neither if it is not listed yet."""
         path = self.root / "transforms.json"
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
@@ -79,7 +78,7 @@ class WatchedFolder:
         entries = description.get("frames") if isinstance(description, dict) else None
         angle = description.get("camera_angle_x") if isinstance(description, dict) else None
         if not isinstance(entries, list) or not isinstance(angle, int | float) or not 0.0 < angle < np.pi:
-            raise NerfclError(f"{path}: needs 'camera_angle_x' (radians) and a list 'frames'")
+            raise NerfclError(f"{path}: needs 'camera_angle_x' (radians) and a 'frames' list")
         if number >= len(entries):
             return None, None
         entry = entries[number]
@@ -90,7 +89,7 @@ class WatchedFolder:
         file = self.root / name if Path(name).suffix else self.root / f"{name}.png"
         try:
             with Image.open(file) as image:
-                rgba = image.convert("RGBA")  # reads it to its end
+                rgba = image.convert("RGBA")  # reads the file to its end
         except (OSError, SyntaxError, ValueError) as error:
             return None, f"{file}: cannot be read ({error})"
         return self._views(rgba, pose, float(angle), file.stem), None

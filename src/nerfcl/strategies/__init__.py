@@ -1,13 +1,13 @@
-"""How the past is used: one small file for each strategy.
+"""Strategies: how the past is used, one small module each.
 
-To add one, copy the shortest, `finetune.py`, and add a line here: its name, and where its class is.
+To add one, copy the shortest, `finetune.py`, and list its name and the path of its class here.
 """
 
 from __future__ import annotations
 
 from nerfcl.registry import Registry
 
-# Names, not classes: the command line lists them without importing torch.
+# Paths, not classes: the command line lists the names without importing torch.
 STRATEGIES = Registry(
     "strategy",
     {

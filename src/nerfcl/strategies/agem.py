@@ -1,4 +1,4 @@
-"""A-GEM: no step may raise the loss on the past, to first order."""
+"""A-GEM: no step may increase the loss on the past, to first order."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from nerfcl.streams.stream import Experience
 
 
 class AGemState:
-    """What A-GEM keeps: rays, and how often it projected a gradient.
+    """State of A-GEM: rays, and how often a gradient was projected.
 
     Args:
-        memory: for rays of the past.
-        generator: of the rendering of old rays.
+        memory: memory of past rays.
+        generator: source of randomness for rendering old rays.
     """
 
     def __init__(self, memory: RayMemory, generator: torch.Generator) -> None:
         self.memory, self.generator = memory, generator
-        self.batch = 0  # old rays in a step
-        self.constrained, self.projected = 0, 0  # steps with a past; those whose gradient was projected
+        self.batch = 0  # old rays per step
+        self.constrained, self.projected = 0, 0  # steps with a past; those with a projected gradient
 
     @property
     def nbytes(self) -> int:
@@ -36,7 +36,7 @@ class AGemState:
         return self.memory.nbytes
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         counts = {"constrained": self.constrained, "projected": self.projected}
         return {"memory": self.memory.state_dict(), **counts}
 
@@ -48,10 +48,10 @@ class AGemState:
 
 @dataclass(frozen=True)
 class AGem(Strategy):
-    """Average gradient episodic memory (Chaudhry et al. 2019, "Efficient Lifelong Learning with A-GEM").
+    """Averaged gradient episodic memory (Chaudhry et al. 2019, "Efficient Lifelong Learning with A-GEM").
 
-    The gradient g of the new rays' loss is taken as it is while it agrees with the gradient r of a batch from memory;
-    where g · r < 0 it becomes g - (g · r / r · r) r, the nearest one that does not raise the loss on that batch.
+    The gradient g of the loss on new rays is used unchanged if g · r >= 0, where r is the gradient of a batch from
+    memory; else it becomes g - (g · r / r · r) r, the nearest one that does not increase the loss on that batch.
 
     Attributes:
         memory: which rays are kept, and which of them constrain a step.
@@ -67,7 +67,7 @@ class AGem(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        pixel_offsets(self.rays_per_pixel)  # must be a square number
 
     def new_state(self, generator: torch.Generator) -> AGemState:
         return AGemState(RayMemory(self.memory, generator), generator)
@@ -110,14 +110,14 @@ class AGem(Strategy):
 
 
 def project(present: list[Tensor | None], past: list[Tensor | None]) -> bool:
-    """Project gradients of the present, in place, so that they do not point against those of the past.
+    """Project new gradients, in place, so that they do not conflict with those of the past.
 
     Args:
-        present: a gradient for each parameter, None where there is none; changed.
-        past: the same of the constraint.
+        present: gradient of each parameter, or None; modified.
+        past: gradient of each parameter on past rays, or None.
 
     Returns:
-        Whether anything had to be changed.
+        Whether the gradients were modified.
     """
     dot = sum(float((g * r).sum()) for g, r in zip(present, past, strict=True) if g is not None and r is not None)
     if dot >= 0.0:

@@ -1,4 +1,4 @@
-"""Distillation on rays of the old region: the reference project's regularization, but where the old model knows."""
+"""Distillation on rays near past cameras: the reference project's regularization where the old model is reliable."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nerfcl.strategies.generative import Generative, GenerativeState
 
 @dataclass(frozen=True)
 class Distill(Generative):
-    """Learns what a snapshot renders from about where the past's cameras were (Li & Hoiem 2016, "Learning without
-    Forgetting", whose old outputs are on new data alone).
+    """Distils what a snapshot renders from near past cameras (cf. Li & Hoiem 2016, "Learning without Forgetting", which
+    distils on new data only).
 
-    Of those cameras one Gaussian is kept. `generative-free` keeps more, and leaves out rays where it is unsure.
+    The cameras are kept as one Gaussian. `generative-free` keeps several, and leaves out uncertain rays.
 
     Example:
         >>> from nerfcl.memory.snapshots import SnapshotSettings

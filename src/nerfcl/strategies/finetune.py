@@ -10,7 +10,7 @@ from nerfcl.strategies.strategy import Role, Strategy
 
 @dataclass(frozen=True)
 class FineTune(Strategy):
-    """Trains on the present only.
+    """Trains on the current experience only.
 
     Example:
         >>> FineTune().role

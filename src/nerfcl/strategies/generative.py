@@ -1,4 +1,4 @@
-"""Generative replay: a frozen snapshot renders the past from the cameras that saw it; no pixel is kept."""
+"""Generative replay: a frozen snapshot renders the past from past cameras; no pixel is kept."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nerfcl.strategies.strategy import Strategy, check_replay_fraction, split_ba
 from nerfcl.streams.pixels import Pixels
 from nerfcl.streams.stream import Experience
 
-_UNSURE = 0.4  # a ray is left out where at least this fraction of its light is stopped, and of its light gets through
-_EXTRA = 1.25  # so many times the rays are rendered where some are left out
+_UNSURE = 0.4  # rays with an opacity between this and 1 minus this are left out
+_EXTRA = 1.25  # factor on the rays to render if some are left out
 
 
 class GenerativeState:
-    """What generative replay keeps: a snapshot, and the cameras of past frames.
+    """State of generative replay: a snapshot, and the cameras of past frames.
 
     Args:
-        snapshot: not yet taken.
-        generator: chooses pixels.
-        cameras: how past cameras are kept.
-        sure_only: whether to leave out rays along which the snapshot stops about half of the light.
+        snapshot: an empty snapshot.
+        generator: source of randomness for choosing pixels.
+        cameras: memory of past cameras.
+        sure_only: whether to leave out rays whose opacity is about one half.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class GenerativeState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both."""
+        """Bytes of the snapshot and the cameras."""
         return self.snapshot.nbytes + self.cameras.nbytes
 
     def generate(self, count: int) -> Pixels:
-        """Render `count` pixels of the past by the snapshot; they may be fewer where unsure ones are left out."""
+        """Render `count` pixels of the past with the snapshot; fewer if many uncertain ones are left out."""
         rendered = int(count * _EXTRA) if self.sure_only else count
         pixels, opacity = self.snapshot.colour(self.cameras.sample_pixels(rendered, self.generator))
         if not self.sure_only:
@@ -50,7 +50,7 @@ class GenerativeState:
         return pixels.select(sure[:count, 0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {
             **self.snapshot.state_dict(),
             "cameras": self.cameras.state_dict(),
@@ -66,12 +66,12 @@ class GenerativeState:
 
 @dataclass(frozen=True)
 class Generative(Strategy):
-    """Replays what a snapshot renders for the pixels of past frames (Shin et al. 2017, "Continual learning with deep
+    """Replays what a snapshot renders for pixels of past frames (Shin et al. 2017, "Continual learning with deep
     generative replay"; a radiance field is its own generator).
 
     Attributes:
-        snapshot: how the snapshot is packed, and how long it lasts.
-        replay_fraction: fraction of a step's rays that are old ones; see `Replay`.
+        snapshot: how the snapshot is packed, and how often it is taken.
+        replay_fraction: fraction of a step's rays that are old ones, at least 0.5 and below 1.
         rays_per_pixel: rays averaged over each pixel's area when the snapshot renders.
 
     Example:
@@ -85,7 +85,7 @@ class Generative(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        pixel_offsets(self.rays_per_pixel)  # must be a square number
         check_replay_fraction(self)
 
     def new_state(self, generator: torch.Generator) -> GenerativeState:
@@ -108,5 +108,5 @@ class Generative(Strategy):
         state.snapshot.offer(model)
 
     def new_snapshot(self) -> Snapshot:
-        """Make a snapshot that is not yet taken."""
+        """Create an empty snapshot."""
         return Snapshot(self.snapshot, self.rays_per_pixel)

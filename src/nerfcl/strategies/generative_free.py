@@ -1,4 +1,4 @@
-"""Generative replay without cameras: a snapshot renders the past from invented ones; no pose is kept either."""
+"""Generative replay without stored poses: a snapshot renders the past from sampled cameras."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from nerfcl.strategies.generative import Generative, GenerativeState
 
 @dataclass(frozen=True)
 class GenerativeFree(Generative):
-    """Generative replay from cameras that are drawn from a small distribution; see `PoseMixture`.
+    """Generative replay from cameras that are sampled from a compact distribution; see `PoseMixture`.
 
-    Rays along which the snapshot stops about half of the light are left out: there it is unsure.
+    Rays whose opacity is about one half are left out: there the snapshot is uncertain.
 
     Example:
         >>> GenerativeFree(replay_fraction=0.75).replay_fraction

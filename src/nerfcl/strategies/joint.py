@@ -1,4 +1,4 @@
-"""Joint training: the past is not gone at all. The upper bound of every comparison."""
+"""Joint training on all data so far. The upper bound of every comparison."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nerfcl.streams.stream import Experience
 
 @dataclass(frozen=True)
 class Joint(Strategy):
-    """After each experience a new model is trained on all experiences so far, for as many steps as the others had.
+    """Trains a new model for each experience, on all experiences so far, for as many steps as the others have had.
 
-    A batch has as many pixels as any strategy's new ones, drawn from all views so far.
+    A batch has as many pixels as other strategies have new ones, drawn from all views so far.
 
     Example:
         >>> Joint().role, Joint().from_scratch

@@ -1,4 +1,4 @@
-"""Memory aware synapses: parameters are held by how much the length of the rendered colours depends on them."""
+"""Memory aware synapses: parameters are anchored by how much the norm of the rendered colours depends on them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nerfcl.strategies.regularization import ParameterRegularization
 
 @dataclass(frozen=True)
 class Mas(ParameterRegularization):
-    """MAS (Aljundi et al. 2018): importance is the mean over rays of the absolute derivative of the squared length of
-    the rendered colour.
+    """MAS (Aljundi et al. 2018): importance is the mean over rays of the absolute derivative of the squared norm of the
+    rendered colour.
 
-    The absolute value is taken of the gradient of small batches (`importance_batch` rays), as is usual: within one,
-    derivatives of opposite signs cancel, so that larger batches find less.
+    As is customary, the absolute value is taken of the gradient of small batches (`importance_batch` rays); derivatives
+    of opposite signs cancel within a batch, so larger batches yield smaller values.
 
     Attributes:
-        mas_lambda: weight of the penalty. More forgets less and learns less; with the default the new task of lego
-            loses about half a decibel.
+        mas_lambda: weight of the penalty. Larger values forget less and learn less; on the lego scene, the default
+            costs the new task about 0.5 dB.
 
     Example:
         >>> Mas(mas_lambda=10.0).mas_lambda

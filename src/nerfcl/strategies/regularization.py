@@ -1,4 +1,4 @@
-"""What EWC and MAS have in common: a quadratic penalty that holds important parameters where they were."""
+"""Common base of EWC and MAS: a quadratic penalty that anchors important parameters."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from nerfcl.streams.stream import Experience
 
 
 class ImportanceState:
-    """Parameters as they were, and their importance, packed as a snapshot is; beside them working copies.
+    """Past parameters (anchors) and their importance, packed like a snapshot, and working copies of both.
 
     Args:
-        bits: of each packed value of large tensors.
-        generator: chooses rays.
+        bits: bits per packed value of large tensors.
+        generator: source of randomness for choosing rays.
     """
 
     def __init__(self, bits: int, generator: torch.Generator) -> None:
@@ -39,18 +39,18 @@ class ImportanceState:
         return len(self._packed)
 
     def keep(self, anchors: list[Tensor], importance: list[Tensor]) -> None:
-        """Keep both; what is used from now on is what was packed.
+        """Pack both; from now on, the unpacked values are used.
 
         Importance is packed as its square root, whose range is smaller.
         """
         roots = {f"importance.{i}": value.sqrt() for i, value in enumerate(importance)}
-        # Where nothing is important, an anchor holds nothing.
+        # Anchors without importance are unused, and pack best as zeros.
         held = {f"anchor.{i}": a * (f > 0.0) for i, (a, f) in enumerate(zip(anchors, importance, strict=True))}
         self._packed = pack({**held, **roots}, self.bits)
         self._unpack(anchors[0].device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {"packed": packed_tensor(self._packed), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class ImportanceState:
             self._unpack(torch.device("cpu"))
 
     def to(self, device: torch.device) -> None:
-        """Move the working copies."""
+        """Move the working copies to a device."""
         self.anchors = [value.to(device) for value in self.anchors]
         self.importance = [value.to(device) for value in self.importance]
 
@@ -77,15 +77,14 @@ class ImportanceState:
 class ParameterRegularization(Strategy, ABC):
     """Adds a penalty for each parameter that moves, in proportion to its importance for the past.
 
-    The penalty is penalty_weight / 3 * sum(importance * (parameter - anchor)^2). Where importance is the Fisher
-    diagonal, a weight of 1 is to second order (and without the off-diagonal) the growth of the past's mean squared
-    error.
+    The penalty is penalty_weight / 3 * sum(importance * (parameter - anchor)^2). If importance is the Fisher diagonal,
+    a weight of 1 is the increase of the past's mean squared error to second order, without off-diagonal terms.
 
     Attributes:
-        importance_decay: fraction of the earlier importance that stays when an experience adds its own, 0 to 1.
-        importance_rays: rays of an experience that importance is measured with.
-        importance_batch: rays whose gradient is taken at once.
-        snapshot_bits: of each value of the large tables that are kept, 4 to 8.
+        importance_decay: factor on earlier importance when an experience adds its own, 0 to 1.
+        importance_rays: rays per experience that importance is measured with.
+        importance_batch: rays per gradient in that measurement.
+        snapshot_bits: bits per value of the large tables that are kept, 4 to 8.
         rays_per_pixel: rays averaged over each pixel's area.
     """
 
@@ -96,7 +95,7 @@ class ParameterRegularization(Strategy, ABC):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        pixel_offsets(self.rays_per_pixel)  # must be a square number
         require(0.0 <= self.importance_decay <= 1.0, self, "importance_decay", "must lie between 0 and 1")
         in_range = 1 <= self.importance_batch <= self.importance_rays
         limit = Argument("importance_rays", self.importance_rays, type(self))
@@ -110,7 +109,7 @@ class ParameterRegularization(Strategy, ABC):
 
     @abstractmethod
     def importance_of(self, rgb: Tensor, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Return a scalar of a batch's colours (B, 3), and what turns its gradient into the batch's importance."""
+        """Return a scalar of a batch's colours (B, 3), and the function from its gradient to importance."""
 
     def new_state(self, generator: torch.Generator) -> ImportanceState:
         return ImportanceState(self.snapshot_bits, generator)
@@ -133,7 +132,7 @@ class ParameterRegularization(Strategy, ABC):
         state.keep([parameter.detach() for parameter in model.parameters()], found)
 
     def _measure(self, state: ImportanceState, experience: Experience, model: Model) -> list[Tensor]:
-        """Measure the importance of every parameter, a mean over rays of the experience."""
+        """Measure the importance of every parameter, averaged over rays of the experience."""
         probe = model.snapshot()
         parameters = list(probe.parameters())
         for parameter in parameters:

@@ -1,4 +1,4 @@
-"""Experience replay: a memory of rays of the past, as many old rays in a step as new ones."""
+"""Experience replay: each step mixes new rays with old ones from a memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from nerfcl.streams.stream import Experience
 
 
 class ReplayState:
-    """What replay keeps: rays, and soft targets of the views that are learned now.
+    """State of replay: rays, and soft targets of the current views.
 
     Args:
-        memory: for rays of the past.
+        memory: memory of past rays.
     """
 
     def __init__(self, memory: RayMemory) -> None:
@@ -29,11 +29,11 @@ class ReplayState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both."""
+        """Bytes of the rays and the soft targets."""
         return self.memory.nbytes + self.soft_targets.nbytes
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {"memory": self.memory.state_dict(), "soft_targets": self.soft_targets.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -44,14 +44,14 @@ class ReplayState:
 
 @dataclass(frozen=True)
 class RayReplay(Strategy):
-    """What strategies that replay stored rays have in common; see `Replay`.
+    """Common base of strategies that replay stored rays; see `Replay`.
 
     Attributes:
         memory: which rays are kept and replayed.
-        replay_fraction: fraction of a step's rays that are old ones, at least 0.5 and below 1: a step has twice as many
-            rays as there are new ones to choose from.
-        update_losses: whether the stored losses become the latest ones seen.
-        soft_targets: whether new rays have second targets; see `SoftTargetRegularization`.
+        replay_fraction: fraction of a step's rays that are old ones, at least 0.5 and below 1. A step has twice as many
+            rays as in fine-tuning.
+        update_losses: whether replay updates the stored losses.
+        soft_targets: whether new rays also have soft targets; see `SoftTargetRegularization`.
         rays_per_pixel: rays averaged over each pixel's area when a teacher renders.
     """
 
@@ -62,12 +62,12 @@ class RayReplay(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        pixel_offsets(self.rays_per_pixel)  # must be a square number
         check_replay_fraction(self)
 
     @property
     def ray_memory(self) -> RayMemorySettings:
-        """Settings of the memory of rays, which is unlimited where `memory` says no capacity."""
+        """Settings of the ray memory, which is unlimited if `memory` has no capacity."""
         if isinstance(self.memory, RayMemorySettings):
             return self.memory
         return RayMemorySettings(rays=None, **asdict(self.memory))
@@ -113,7 +113,7 @@ class RayReplay(Strategy):
 
 @dataclass(frozen=True)
 class Replay(RayReplay):
-    """Replays stored rays (as the reference project's replay buffer; Chaudhry et al. 2019, "tiny episodic memories").
+    """Replays stored rays, like the reference project's replay buffer (Chaudhry et al. 2019, "tiny episodic memories").
 
     Attributes:
         memory: which rays are kept and replayed.
@@ -128,7 +128,7 @@ class Replay(RayReplay):
 
 @dataclass(frozen=True)
 class ReplayAll(RayReplay):
-    """Replay with unlimited memory: every ray of the past.
+    """Replays from an unlimited memory of every past ray.
 
     Attributes:
         memory: which rays are replayed.

@@ -1,4 +1,4 @@
-"""Replay of whole images, compressed without loss: many times the rays for the same bytes."""
+"""Replay of losslessly compressed images: many times the rays in the same bytes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nerfcl.streams.stream import Experience
 
 @dataclass(frozen=True)
 class ReplayImages(Strategy):
-    """Replays pixels of past images, which are kept as tiles in a lossless format; see `ImageMemory`.
+    """Replays pixels of past images, which are kept as losslessly compressed tiles; see `ImageMemory`.
 
     Attributes:
-        memory: how much is kept.
-        replay_fraction: fraction of a step's rays that are old ones; see `Replay`.
+        memory: capacity of the memory.
+        replay_fraction: fraction of a step's rays that are old ones, at least 0.5 and below 1.
 
     Example:
         >>> from nerfcl.memory.images import ImageMemorySettings

@@ -1,4 +1,4 @@
-"""Stored rays and a snapshot together: true colours of few pixels of the past, rendered ones all over its frames."""
+"""Replay of stored rays and a snapshot: true colours of few past pixels, rendered ones anywhere in their frames."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from nerfcl.streams.stream import Experience, Stream
 
 @dataclass(frozen=True, kw_only=True)
 class RaysAndSnapshotSettings(RayMemorySettings):
-    """Which rays are kept beside a snapshot, and how much both may take.
+    """Which rays are kept together with a snapshot, and how many bytes both may take.
 
     Attributes:
-        fill: "contrast", since the snapshot knows the plain parts well; a policy that takes rays of every frame when an
-            experience is over.
-        bytes: capacity for the snapshot and the rays together, instead of `rays`; 0 is off. The rays have what the
-            snapshot leaves. There is no snapshot where it would not leave a ray for each frame, and where all rays fit
-            without it.
+        fill: fill policy that takes rays of every frame at the end of an experience; "contrast" by default, since the
+            snapshot renders plain regions well.
+        bytes: capacity in bytes for snapshot and rays together, instead of `rays`; 0 is off. Rays get what the snapshot
+            leaves. The snapshot is dropped if it leaves less than a ray per frame, or if all rays fit without it.
     """
 
     fill: str = "contrast"
@@ -34,27 +33,27 @@ class RaysAndSnapshotSettings(RayMemorySettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         every_frame = self.fill_policy.every_frame and not self.fill_policy.during_training
-        require(every_frame, self, "fill", "a snapshot needs rays of every frame, taken when an experience is over")
+        require(every_frame, self, "fill", "a snapshot needs rays of every frame, taken at the end of an experience")
         room = not self.bytes or self.rays_in(self.bytes, frames=1) > 0
-        require(room, self, "bytes", "has no room for a ray")
+        require(room, self, "bytes", "is too small for a single ray")
 
     def within(self, budget: int, stream: Stream) -> Self | None:
         """Return settings with at most `budget` bytes, and no more than all rays of the past take.
 
         Returns:
-            None where not even one ray fits.
+            The settings; None if not even one ray fits.
         """
         budget = min(budget, self.bytes_of_past(stream))
         return replace(self, bytes=budget) if self.rays_in(budget, frames=1) else None
 
 
 class ReplayPlusState(ReplayState):
-    """What is kept: rays, and a snapshot.
+    """State of replay+: that of replay, and a snapshot.
 
     Args:
-        memory: for rays of the past.
-        snapshot: not yet taken.
-        generator: chooses pixels.
+        memory: memory of past rays.
+        snapshot: an empty snapshot.
+        generator: source of randomness for choosing pixels.
     """
 
     def __init__(self, memory: RayMemory, snapshot: Snapshot, generator: torch.Generator) -> None:
@@ -63,15 +62,15 @@ class ReplayPlusState(ReplayState):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both."""
+        """Bytes of the state of replay and the snapshot."""
         return super().nbytes + self.snapshot.nbytes
 
     def generate(self, count: int) -> Pixels:
-        """Render (count,) pixels of the frames that rays are stored of, by the snapshot."""
+        """Render (count,) pixels of frames with stored rays, with the snapshot."""
         return self.snapshot.colour(self.memory.cameras.sample_pixels(count, self.generator))[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {**super().state_dict(), "snapshot": self.snapshot.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -82,15 +81,15 @@ class ReplayPlusState(ReplayState):
 
 @dataclass(frozen=True)
 class ReplayPlus(RayReplay):
-    """Replays stored rays, and what a snapshot renders for pixels of the frames that they are from (dark experience
-    replay, Buzzega et al. 2020, with the network's old outputs rendered again instead of being stored).
+    """Replays stored rays, and what a snapshot renders for pixels of their frames (cf. dark experience replay, Buzzega
+    et al. 2020, but old outputs are rendered again instead of stored).
 
-    Stored rays are the same fraction of a step's old rays as of the past, rounded up; where everything is stored, the
-    snapshot is not used.
+    Stored rays make up the same fraction of a step's old rays as of all past rays, rounded up; if all rays are stored,
+    the snapshot is not used.
 
     Attributes:
-        memory: which rays are kept and replayed, and how much they and the snapshot may take.
-        snapshot: how the snapshot is packed, and how long it lasts.
+        memory: which rays are kept and replayed, and how many bytes they and the snapshot may take.
+        snapshot: how the snapshot is packed, and how often it is taken.
 
     Example:
         >>> ReplayPlus(RaysAndSnapshotSettings(bytes=256 * 1024)).memory.fill
@@ -102,7 +101,7 @@ class ReplayPlus(RayReplay):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(not self.update_losses, self, "update_losses", "this strategy takes no losses from its steps")
+        require(not self.update_losses, self, "update_losses", "is not supported by this strategy")
 
     def new_state(self, generator: torch.Generator) -> ReplayPlusState:
         memory = RayMemory(self.ray_memory, generator)

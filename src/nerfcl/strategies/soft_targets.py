@@ -1,4 +1,4 @@
-"""The reference project's regularization: what the old model renders for the new views is a second target there."""
+"""The reference project's regularization: the old model's renderings of the new views are soft targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nerfcl.streams.stream import Experience
 
 @dataclass(frozen=True)
 class SoftTargetRegularization(Strategy):
-    """Distillation on the views of the present (Li & Hoiem 2016, "Learning without Forgetting").
+    """Distillation on the current views (Li & Hoiem 2016, "Learning without Forgetting").
 
     Attributes:
         rays_per_pixel: rays averaged over each pixel's area when the old model renders.
@@ -31,7 +31,7 @@ class SoftTargetRegularization(Strategy):
     rays_per_pixel: int = 1
 
     def __post_init__(self) -> None:
-        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        pixel_offsets(self.rays_per_pixel)  # must be a square number
 
     def new_state(self, generator: torch.Generator) -> SoftTargets:
         return SoftTargets()

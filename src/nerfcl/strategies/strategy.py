@@ -1,4 +1,4 @@
-"""The contract of a continual-learning strategy."""
+"""The interface of a continual-learning strategy."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Role = Literal["contender", "lower bound", "upper bound"]
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the past is used while the present is learned. Every hook is optional; this class is plain fine-tuning.
+    """How the past is used while an experience is learned. Every hook is optional; this class is plain fine-tuning.
 
-    A strategy is a frozen dataclass of hyperparameters. What changes while learning is its state: `new_state` makes it,
-    every hook gets it, checkpoints save it through the state's `state_dict()` and `load_state_dict()`, and its `nbytes`
-    are what the strategy keeps of the past. None is a state, too.
+    A strategy is a frozen dataclass of hyperparameters. What changes during training is its state: `new_state` creates
+    it, every hook receives it, checkpoints save it through its `state_dict()` and `load_state_dict()`, and its `nbytes`
+    count what the strategy keeps of the past. The state may be None.
 
-    Until the first experience has ended there is no past: up to there every strategy must train as fine-tuning does,
-    so that a comparison trains the first experience once. (Only a memory that takes rays during training may begin to
+    Until the first experience has ended there is no past, and every strategy must train exactly like fine-tuning, so
+    that a comparison trains the first experience only once. (A memory that takes rays during training may begin to
     fill.)
 
     Attributes:
-        role: what it is in a comparison. A lower bound keeps nothing of the past; an upper bound has all of it, and on
-            a stream of frames all frames at once.
-        needs_boundaries: it must be told where experiences end; streams that do not announce it refuse it.
-        from_scratch: each experience after the first begins with a new model and takes all steps so far.
+        role: role in comparisons. A lower bound keeps nothing of the past; an upper bound has all of it and, on a
+            stream of frames, all frames at once.
+        needs_boundaries: whether it must know where experiences end; not allowed on streams that do not announce it.
+        from_scratch: whether each experience after the first begins with a new model and takes all steps so far.
 
     Example:
         >>> @dataclass(frozen=True)
         ... class Damped(Strategy):
-        ...     '''Fine-tuning whose new colours count half once there is a past.'''
+        ...     '''Fine-tuning with half the loss.'''
         ...
         ...     def new_state(self, generator):
         ...         return None
@@ -56,27 +56,27 @@ class Strategy:
     from_scratch: ClassVar[bool] = False
 
     def new_state(self, generator: torch.Generator) -> Any:
-        """Make the state before the first experience; the generator belongs to it and is its source of randomness."""
+        """Create the state before the first experience; the generator is its own source of randomness."""
         return None
 
     def begin(self, state: Any, experience: Experience, model: Model) -> None:
-        """Prepare for an experience; the model has learned all those before it."""
+        """Prepare for an experience; the model has learned all earlier ones."""
 
     def resume(self, state: Any, model: Model) -> None:
-        """Go on with an experience that was left off, in another process; called instead of `begin`."""
+        """Resume an interrupted experience, in another process; called instead of `begin`."""
 
     def batch(self, state: Any, new: Pixels) -> Pixels:
-        """Choose the pixels to train on in this step, from `new` ones of the present (B of them) and what was kept."""
+        """Choose the pixels to train on in this step, from B `new` ones and what is kept of the past."""
         return new
 
     def loss(self, state: Any, rendering: Rendering, batch: Pixels, model: Model) -> dict[str, Tensor]:
-        """Compute the parts of the loss, whose sum is minimised: scalars by any name; curves are drawn of each.
+        """Compute the terms of the loss, whose sum is minimised: scalars by name, each of which is plotted over time.
 
         Args:
-            state: of the strategy.
-            rendering: of the batch.
+            state: state of the strategy.
+            rendering: rendering of the batch.
             batch: what `batch` returned.
-            model: whose parameters a penalty may depend on.
+            model: model on whose parameters a penalty may depend.
         """
         parts = colour_losses(rendering.rgb, batch)
         if rendering.coarse is not None:
@@ -85,25 +85,25 @@ class Strategy:
         return parts
 
     def after_backward(self, state: Any, model: Model) -> None:
-        """Change gradients, between the backward pass and the optimiser's step."""
+        """Modify gradients, between the backward pass and the optimiser's step."""
 
     def end(self, state: Any, experience: Experience, model: Model) -> None:
-        """Take what is to be kept of an experience, after its last step; the model is the one that is evaluated."""
+        """Store what is to be kept of an experience, after its last step; the model is the one that is evaluated."""
 
     def metrics(self, state: Any) -> dict[str, float]:
-        """Return values of the state that are worth a curve, by name."""
+        """Return values of the state to plot over time, by name."""
         return {}
 
 
 def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
-    """Compute mean squared errors: "new" of the present's pixels, "replay" of the past's, "distill" of soft targets.
+    """Compute mean squared errors: "new" for new pixels, "replay" for past ones, "distill" for soft targets.
 
-    Every pixel weighs the same: where there are k times as many of the past as of the present, "replay" is k times its
-    mean. Where there are none, the part is missing; a batch of the past only counts as new.
+    Every pixel has the same weight: with k times as many past pixels as new ones, "replay" is k times their mean error.
+    A term without pixels is omitted; a batch of past pixels only counts as new.
 
     Args:
         rgb: (B, 3) rendered colours.
-        batch: the pixels they belong to.
+        batch: the pixels that were rendered.
     """
     errors = squared_errors(rgb, batch)
     if not batch.new:
@@ -117,12 +117,12 @@ def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
 
 
 def squared_errors(rgb: Tensor, batch: Pixels) -> Tensor:
-    """Compute the squared errors (B,) of rendered colours (B, 3), a mean over the channels."""
+    """Compute the squared errors (B,) of rendered colours (B, 3), averaged over channels."""
     return (rgb - batch.colours.to(rgb.device)).square().mean(-1)
 
 
 def check_replay_fraction(strategy: Any) -> None:
-    """Refuse a `replay_fraction` that leaves nothing to the present, or asks more of it than it offers.
+    """Reject a `replay_fraction` that leaves no new rays, or takes more of them than are offered.
 
     Raises:
         NerfclError: it is not at least 0.5 and below 1.
@@ -131,6 +131,6 @@ def check_replay_fraction(strategy: Any) -> None:
 
 
 def split_batch(offered: int, replay_fraction: float) -> tuple[int, int]:
-    """Divide a step's pixels, twice as many as the present offers, between the present and the past."""
+    """Return the numbers of new and past pixels of a step, which has twice as many pixels as are offered."""
     past = min(round(2 * offered * replay_fraction), 2 * offered - 1)
     return 2 * offered - past, past

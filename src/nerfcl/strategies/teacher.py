@@ -1,4 +1,4 @@
-"""Teachers: models that have learned something render pixels of it, or of what comes, as soft targets and losses."""
+"""Teachers: models whose renderings of train views serve as soft targets and losses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _RAYS_AT_ONCE = 16_384
 
 
 def teacher_of(experience: Experience, model: Model, rays_per_pixel: int = 1) -> Teacher:
-    """Make a teacher that renders the train views of an experience; what was already written down is read instead.
+    """Make a teacher that renders the train views of an experience, or reads saved renderings if there are any.
 
     Args:
-        experience: whose train views are rendered.
-        model: what renders.
+        experience: experience whose train views are rendered.
+        model: model to render with.
         rays_per_pixel: rays averaged over each pixel's area.
     """
     known = experience.teacher
@@ -55,7 +55,7 @@ def _render(experience: Experience, model: Model, indices: Tensor, rays_per_pixe
 
 
 class SoftTargets:
-    """What the model rendered, before an experience, for that experience's train views: (M, 3) uint8 colours."""
+    """What the model rendered for the train views of an experience before learning it: (M, 3) uint8 colours."""
 
     def __init__(self) -> None:
         self._has_past = False
@@ -67,23 +67,23 @@ class SoftTargets:
         return self._colours.numel()
 
     def begin(self, experience: Experience, model: Model, rays_per_pixel: int) -> None:
-        """Render the views that come now, if the model has a past."""
+        """Render the train views of an experience, if the model has a past."""
         if self._has_past:
             every = torch.arange(experience.train.pixels)
             self._colours = teacher_of(experience, model, rays_per_pixel)(every).colours
 
     def of(self, pixels: Pixels) -> Tensor | None:
-        """Look up the soft targets (B, 3) of pixels of the present, in [0, 1]; None where there is no past."""
+        """Look up the soft targets (B, 3) of new pixels, in [0, 1]; None if there is no past."""
         if not len(self._colours):
             return None
         return self._colours.index_select(0, pixels.indices).float() / 255.0
 
     def end(self) -> None:
-        """Note that now there is a past."""
+        """Record that the model now has a past."""
         self._has_past = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {"past": self._has_past, "colours": self._colours}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

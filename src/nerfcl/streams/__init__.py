@@ -1,1 +1,1 @@
-"""Scene -> stream: what a learner is shown, one experience after the other; pixels of it, and how they are sampled."""
+"""Streams: sequences of experiences made from a scene, and the sampling of their pixels."""

@@ -1,4 +1,4 @@
-"""Scene -> stream of frames that come in chunks, whose beginnings and ends nobody announces."""
+"""Scene -> stream of frames in chunks whose boundaries are not announced."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ ORDERS = ("file", "nearest", "azimuth")
 
 
 def make_trajectory(scene: Scene, order: str, chunk_frames: int, frames: int | None = None) -> Stream:
-    """Put a scene's train frames into a stream, a chunk at a time.
+    """Make a stream of a scene's train frames, one chunk per experience.
 
-    Each validation and test view belongs to the chunk that has the camera nearest to its own; a chunk may have none.
+    Each validation and test view belongs to the chunk with the camera nearest to its own; a chunk may have none.
 
     Args:
-        scene: where the frames come from.
+        scene: source of the frames.
         order: see `frames_in_order`.
-        chunk_frames: frames of a chunk; the last one may have fewer.
-        frames: takes so many frames, the first of the order; None takes all.
+        chunk_frames: frames per chunk; the last chunk may have fewer.
+        frames: number of frames to use, from the start of the order; None uses all.
 
     Raises:
-        NerfclError: there is no such order, or a number is out of range.
+        NerfclError: the order is unknown, or a number is out of range.
     """
     positions = frames_in_order(scene.train, order)
     if frames is not None and not 1 <= frames <= len(positions):
@@ -54,15 +54,15 @@ def make_trajectory(scene: Scene, order: str, chunk_frames: int, frames: int | N
 
 
 def frames_in_order(views: Views, order: str) -> list[int]:
-    """List the positions of views in the order of a trajectory.
+    """List the indices of views in the order of a trajectory.
 
     Args:
         views: the frames.
-        order: "file" (as they are), "nearest" (from the first one always on to the nearest camera not yet visited),
-            "azimuth" (around world z, from +x), or the path of a text file that lists frame numbers, one a line.
+        order: "file" (as stored), "nearest" (from the first, always to the nearest unvisited camera), "azimuth" (around
+            world z, from +x), or the path of a text file that lists frame numbers, one per line.
 
     Raises:
-        NerfclError: there is no such order, or a listed number is not a frame.
+        NerfclError: the order is unknown, or a listed number is not a frame.
     """
     if order == "file":
         return list(range(len(views)))
@@ -75,7 +75,7 @@ def frames_in_order(views: Views, order: str) -> list[int]:
 
 
 def _tour(places: Tensor) -> list[int]:
-    """Go from the first place always on to the nearest one that was not visited."""
+    """Visit all places greedily: from the first, always to the nearest unvisited one."""
     distances = _distances(places, places)
     visited = [0]
     for _ in range(len(places) - 1):
@@ -101,10 +101,10 @@ def _listed(path: Path, count: int) -> list[int]:
 
 
 def _nearest(path: Tensor, views: Views) -> list[int]:
-    """Find for each view the position on a path (N, 3) that is nearest to its camera."""
+    """For each view, find the index of the place on a path (N, 3) nearest to its camera."""
     return _distances(views.poses[:, :3, 3], path).argmin(1).tolist()
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """Compute distances from differences: torch's default, by products, loses those between neighbours far off."""
+    """Compute distances from differences: torch's default, by dot products, is inexact far from the origin."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""A batch of pixels to train on: where they were seen from, and what colour they had."""
+"""Batches of pixels to train on: their cameras, positions and colours."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Pixels:
     Attributes:
         poses: (B, 4, 4) float32, world from camera.
         intrinsics: (B, 4) float32, fx, fy, cx, cy in pixels.
-        columns: (B,) int64.
-        rows: (B,) int64.
+        columns: (B,) int64 pixel columns.
+        rows: (B,) int64 pixel rows.
         colours: (B, 3) float32 targets, sRGB in [0, 1].
-        indices: (B,) int64, where they come from: position among all pixels of the views, or in the memory.
-        new: so many first pixels are of the present, the others of the past.
-        soft: (new, 3) float32 second targets of the present's pixels, or None.
+        indices: (B,) int64, where each pixel comes from: index among all pixels of the views, or in the memory.
+        new: number of new pixels, of the current experience; they come first, pixels of the past follow.
+        soft: (new, 3) float32 soft targets of the new pixels, or None.
 
     Example:
         >>> import nerfcl
@@ -46,7 +46,7 @@ class Pixels:
         return self.columns.shape[0]
 
     def select(self, chosen: slice | Tensor) -> Pixels:
-        """Return some of these pixels, in this order; all must be of the present, or all of the past."""
+        """Return the chosen pixels, in this order; the batch must be all new or all past."""
         columns = self.columns[chosen]
         return Pixels(
             self.poses[chosen],
@@ -73,10 +73,10 @@ class Pixels:
 
 
 def pixels_at(views: Views, indices: Tensor) -> Pixels:
-    """Look up the pixels of views at (B,) flat indices: view, row and column in row-major order."""
+    """Look up pixels of views by (B,) flat indices over view, row and column, in row-major order."""
     per_view = views.height * views.width
     view, pixel = indices // per_view, indices % per_view
-    # index_select: a tenth of the time of indexing with brackets, and this is on the path of every step.
+    # index_select takes a tenth of the time of indexing with brackets, and this runs in every step.
     return Pixels(
         views.poses.index_select(0, view),
         views.intrinsics.index_select(0, view),

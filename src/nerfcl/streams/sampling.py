@@ -1,4 +1,4 @@
-"""Random draws of positions: epoch by epoch, by weight, and from what is left."""
+"""Random sampling of indices: by epochs, by weight, and from what is left."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 _BLOCK = 32
 _LARGEST_SEED = 2**62
-_LARGEST_HYPERGEOMETRIC = 10**9  # numpy's
+_LARGEST_HYPERGEOMETRIC = 10**9  # limit of numpy
 
 
 class EpochSampler:
-    """Draws the numbers below `total` without replacement, epoch after epoch, each in a random order of its own.
+    """Draws the indices below `total` without replacement, epoch after epoch, each epoch in a new random order.
 
     Args:
-        total: how many numbers there are, at least 1.
-        generator: decides the orders.
+        total: number of indices, at least 1.
+        generator: source of randomness.
 
     Example:
         >>> sampler = EpochSampler(4, torch.Generator().manual_seed(0))
@@ -31,7 +31,7 @@ class EpochSampler:
         self._restart(total)
 
     def next(self, count: int) -> Tensor:
-        """Draw the next (count,) numbers; they may span epochs."""
+        """Draw the next (count,) indices; they may span epochs."""
         parts = []
         while count:
             if self._at == self.total:
@@ -47,7 +47,7 @@ class EpochSampler:
         return torch.cat(parts).long()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the sampler stands; the order is made again from its seed, and the generator is apart."""
+        """Return the current position and the seed of the order; the generator must be saved separately."""
         return {"total": self.total, "seed": self._seed, "at": self._at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -60,30 +60,30 @@ class EpochSampler:
 
 
 def sample_by_weight(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw positions one after the other without replacement, each with probability ∝ weight among those left.
+    """Draw indices successively without replacement, each with probability ∝ weight among those left.
 
-    Drawing with replacement and dropping repetitions is the same distribution. Positions of weight zero come last, in
-    random order. Costs one pass over the weights' sums in blocks.
+    Drawing with replacement and dropping repetitions gives the same distribution. Indices of weight zero come last, in
+    random order. Costs one pass over block sums of the weights.
 
     Args:
-        weights: (N,) not negative, finite.
+        weights: (N,) non-negative, finite.
         count: number of draws, at most N.
         generator: source of randomness.
 
     Returns:
-        (count,) different positions.
+        (count,) distinct indices.
     """
     tries = _first_of_each(_draw_with_replacement(weights, count + count // 2 + 32, generator))[:count]
     missing = count - len(tries)
     if not missing:
         return tries
-    # A few weights hold nearly everything. The rest is decided by a race (Efraimidis & Spirakis 2006): arrival times
-    # are exponential with the weights as rates.
+    # A few weights dominate. The other draws are the earliest of exponential arrival times with the weights as rates
+    # (Efraimidis & Spirakis 2006).
     left = weights.float().clone()
     left[tries] = 0.0
     times = torch.empty(len(left)).exponential_(generator=generator) / left
     largest = torch.finfo(torch.float32).max
-    times.clamp_(max=0.49 * largest)  # the tiniest weights' times would be infinite, as of those that were drawn
+    times.clamp_(max=0.49 * largest)  # for tiny weights they would be infinite, like those of indices already drawn
     unlikely = left <= 0.0
     times[unlikely] = largest * (0.5 + 0.5 * torch.rand(int(unlikely.sum()), generator=generator))
     times[tries] = torch.inf
@@ -91,16 +91,16 @@ def sample_by_weight(weights: Tensor, count: int, generator: torch.Generator) ->
 
 
 def sample_others(total: int, taken: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw positions below `total` uniformly without replacement, none of them in `taken`.
+    """Draw indices below `total` uniformly without replacement, excluding those in `taken`.
 
     Args:
-        total: number of positions.
-        taken: (T,) different positions.
+        total: number of indices.
+        taken: (T,) distinct indices to exclude.
         count: number of draws, at most `total - T`.
         generator: source of randomness.
 
     Returns:
-        (count,) different positions.
+        (count,) distinct indices.
     """
     if 2 * (len(taken) + count) < total:
         tries = torch.randint(total, (2 * count + 32,), generator=generator)
@@ -114,7 +114,7 @@ def sample_others(total: int, taken: Tensor, count: int, generator: torch.Genera
 
 
 def sample_hypergeometric(arriving: int, before: int, count: int, generator: torch.Generator) -> int:
-    """Draw how many of `count` items, taken without replacement from `before` and `arriving` ones, are arriving."""
+    """Draw how many of `count` items, sampled without replacement from `before` and `arriving` ones, are arriving."""
     seed = int(torch.randint(_LARGEST_SEED, (), generator=generator))
     rng = np.random.default_rng(seed)
     if max(arriving, before) < _LARGEST_HYPERGEOMETRIC:
@@ -123,16 +123,16 @@ def sample_hypergeometric(arriving: int, before: int, count: int, generator: tor
 
 
 def sample_by_region(losses: Tensor, side: int, count: int, generator: torch.Generator) -> Tensor:
-    """Draw pixels of images, in each of side x side regions in proportion to the region's mean loss.
+    """Draw pixels of each image, from side x side regions in proportion to each region's mean loss.
 
     Args:
-        losses: (N, H, W), not negative.
-        side: regions along each side.
-        count: pixels of an image; fewer where a region has fewer than it should give.
+        losses: (N, H, W), non-negative.
+        side: regions along each image side.
+        count: pixels per image; fewer if a region has fewer than its quota.
         generator: source of randomness.
 
     Returns:
-        Flat indices of different pixels, image by image.
+        Flat indices of distinct pixels, image by image.
     """
     height, width = losses.shape[1:]
     row = torch.arange(height) * side // height
@@ -142,7 +142,7 @@ def sample_by_region(losses: Tensor, side: int, count: int, generator: torch.Gen
     for number, image in enumerate(losses.flatten(1)):
         means = torch.stack([image[region == r].mean() for r in range(side * side)])
         parts = means / means.sum() if means.sum() > 0.0 else torch.full_like(means, 1.0 / len(means))
-        until = (parts.cumsum(0) / parts.sum() * count).round().long()  # of the sums, so that all add up to `count`
+        until = (parts.cumsum(0) / parts.sum() * count).round().long()  # rounding the sums keeps their total
         for r, rays in enumerate(until.diff(prepend=until.new_zeros(1)).tolist()):
             inside = (region == r).nonzero()[:, 0]
             drawn.append(number * height * width + inside[torch.randperm(len(inside), generator=generator)[:rays]])
@@ -150,7 +150,7 @@ def sample_by_region(losses: Tensor, side: int, count: int, generator: torch.Gen
 
 
 def _draw_with_replacement(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw up to (count,) positions ∝ weight, by the sums of blocks and then within a block."""
+    """Draw up to (count,) indices with probability ∝ weight: first a block, then an index within it."""
     blocks = torch.nn.functional.pad(weights, (0, -len(weights) % _BLOCK)).view(-1, _BLOCK)
     sums = blocks.sum(1, dtype=torch.float32).double()
     until = sums.cumsum(0)  # (blocks,)
@@ -158,7 +158,7 @@ def _draw_with_replacement(weights: Tensor, count: int, generator: torch.Generat
     block = torch.searchsorted(until, drawn, right=True).clamp_(max=len(until) - 1)
     values = blocks.index_select(0, block).float()  # (count, _BLOCK)
     steps = values.cumsum(1)
-    # The two sums round differently: what was drawn is a fraction of the block.
+    # The two sums round differently, so the draw is taken as a fraction of its block.
     fraction = ((drawn - (until[block] - sums[block])) / sums[block]).clamp_(0.0, 1.0).float()
     place = torch.searchsorted(steps, (fraction * steps[:, -1])[:, None], right=True)[:, 0].clamp_(max=_BLOCK - 1)
     possible = values.gather(1, place[:, None])[:, 0] > 0.0

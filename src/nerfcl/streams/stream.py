@@ -1,4 +1,4 @@
-"""What a stream is: experiences in order, the views that are evaluated, and the one that is watched."""
+"""Streams: experiences in order, the views that are evaluated, and those that pictures show."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 from nerfcl.scenes.scene import Views
 
-SHOWN_VIEWS = 4  # test views whose renderings are kept for pictures
+SHOWN_VIEWS = 4  # test views that pictures show
 
 
 @dataclass(frozen=True)
 class TeacherImages:
-    """What an earlier model rendered for N views, where that was written down.
+    """Saved renderings of N views by an earlier model.
 
     Attributes:
         colours: (N, H, W, 3) uint8 as rendered, or None.
-        losses: (N, H, W) float32 squared errors, a mean over the channels, or None.
+        losses: (N, H, W) float32 squared errors, averaged over channels, or None.
     """
 
     colours: Tensor | None = None
@@ -29,7 +29,7 @@ class TeacherImages:
 
 
 class Group(Protocol):
-    """Views that are evaluated together; they make a column of R. An experience is a group."""
+    """Views that are evaluated together, a column of R. An experience is a group."""
 
     @property
     def name(self) -> str: ...
@@ -52,15 +52,15 @@ class EvaluationGroup:
 
 @dataclass(frozen=True)
 class Experience:
-    """One part of a stream: views to learn from while it lasts.
+    """One part of a stream: views that are available while it is learned.
 
     Attributes:
-        name: of the task.
-        train: views that are there during this experience, and gone afterwards.
-        val: views to watch the training with.
-        test: views to evaluate what was learned here on; never trained on.
+        name: name of the task.
+        train: views to train on, available during this experience only.
+        val: views to monitor training with.
+        test: views to evaluate this experience on; never trained on.
         announced: whether the learner is told where the experience begins and ends.
-        teacher: what an earlier model rendered for the train views; None asks the model itself where that is needed.
+        teacher: saved renderings of the train views by an earlier model; None renders them when needed.
 
     Example:
         >>> import nerfcl
@@ -82,9 +82,9 @@ class Watched:
     """The test views that pictures show.
 
     Attributes:
-        group: position of the group that they belong to.
-        view: position, among its test views, of the one that is shown while training.
-        shown: positions of a few that are shown side by side.
+        group: index of their group.
+        view: index, among its test views, of the one that is shown during training.
+        shown: indices of a few that are shown side by side.
     """
 
     group: int
@@ -97,8 +97,8 @@ class Stream(Sequence[Experience]):
     """Experiences in the order in which they are learned.
 
     Attributes:
-        experiences: at least one.
-        evaluated: groups of views that are evaluated, where these are not the experiences' own.
+        experiences: one or more experiences.
+        evaluated: groups of views to evaluate; None evaluates the experiences' own.
 
     Example:
         >>> import nerfcl
@@ -132,26 +132,26 @@ class Stream(Sequence[Experience]):
 
     @property
     def names(self) -> list[str]:
-        """Of the groups."""
+        """Names of the groups."""
         return [group.name for group in self.groups]
 
     @property
     def frames(self) -> int:
-        """Number of train views of all experiences."""
+        """Total number of train views."""
         return sum(len(experience.train) for experience in self)
 
     @property
     def past(self) -> tuple[Experience, ...]:
-        """What is past while the last experience is learned; the only experience where there is just one."""
+        """All experiences before the last one, or the only experience."""
         return self.experiences[:-1] or self.experiences
 
     @cached_property
     def watched(self) -> Watched:
         """The test views that pictures show.
 
-        They are of the first group that has any, or, where nobody announces experiences, of the third one or the next
-        that has any. Shown while training is the one whose camera is farthest from all cameras of later experiences:
-        there forgetting is seen.
+        They belong to the first group that has any or, if experiences are not announced, to the third or the next that
+        has any. The one shown during training has the camera farthest from all cameras of later experiences, where
+        forgetting is most visible.
         """
         tested = [i for i, group in enumerate(self.groups) if len(group.test)]
         first = 0 if self[0].announced or self.evaluated is not None else 2
@@ -167,7 +167,7 @@ class Stream(Sequence[Experience]):
 
 
 def spread_positions(total: int, count: int) -> tuple[int, ...]:
-    """Spread at most `count` positions evenly over `total`; none where there is nothing."""
+    """Spread at most `count` indices evenly over `total`; none if `total` is 0."""
     if not total:
         return ()
     return tuple(sorted({round((i + 0.5) * total / count - 0.5) for i in range(count)}))

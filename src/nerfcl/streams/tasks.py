@@ -1,4 +1,4 @@
-"""Scene -> stream of announced tasks: sides, azimuth sectors, or everything at once."""
+"""Scene -> stream of announced tasks: sides, azimuth sectors, or all views at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
     """Split a scene into tasks.
 
     Args:
-        scene: where the views come from.
+        scene: source of the views.
         tasks: sides in the order of training ("right", "left"), "sectors:N" for N azimuth sectors, or "all" for all
             views at once.
 
     Raises:
-        NerfclError: there is no such task, or a task has no train, val or test views.
+        NerfclError: a task is unknown, or has no train, val or test views.
     """
     named = Argument("tasks", tuple(tasks))
     if not tasks:
@@ -32,7 +32,7 @@ def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
         raise NerfclError(named, ": names a task twice")
     experiences = tuple(part for task in tasks for part in _experiences(scene, task, named))
     if len(tasks) > 1 and any(task == "all" or task.startswith("sectors:") for task in tasks):
-        raise NerfclError(named, ": 'all' and 'sectors:N' are whole streams and stand alone")
+        raise NerfclError(named, ": 'all' and 'sectors:N' cannot be combined with other tasks")
     for experience in experiences:
         for split in ("train", "val", "test"):
             if not len(getattr(experience, split)):
@@ -45,7 +45,7 @@ def make_stream(scene: Scene, tasks: Sequence[str]) -> Stream:
 
 
 def on_side(views: Views, side: str) -> list[int]:
-    """List the positions of the views whose camera is on one side: "right" is world x > 0, "left" is x <= 0."""
+    """List the indices of the views whose camera is on one side: "right" is world x > 0, "left" is x <= 0."""
     x = views.poses[:, 0, 3].tolist()
     return [i for i, value in enumerate(x) if (value > 0.0) == (side == "right")]
 
@@ -57,7 +57,7 @@ def azimuth(poses: Tensor) -> list[float]:
 
 
 def in_sector(views: Views, sector: int, count: int) -> list[int]:
-    """List the positions of the views in azimuth sector `sector` of `count`; sector 0 begins at world +x."""
+    """List the indices of the views in azimuth sector `sector` of `count`; sector 0 begins at world +x."""
     return [
         i
         for i, angle in enumerate(azimuth(views.poses))
@@ -66,10 +66,10 @@ def in_sector(views: Views, sector: int, count: int) -> list[int]:
 
 
 def select_views(views: Views, task: str) -> list[int]:
-    """List the positions of the views that belong to one task ("right", "left", "all" or "sector K/N").
+    """List the indices of the views that belong to one task ("right", "left", "all" or "sector K/N").
 
     Raises:
-        NerfclError: there is no such task.
+        NerfclError: the task is unknown.
     """
     if task == "all":
         return list(range(len(views)))
@@ -79,7 +79,7 @@ def select_views(views: Views, task: str) -> list[int]:
         sector, _, count = task.removeprefix("sector ").partition("/")
         if sector.isdecimal() and count.isdecimal() and 1 <= int(sector) <= int(count):
             return in_sector(views, int(sector) - 1, int(count))
-    raise NerfclError(f"task '{task}' is unknown; choose right, left, all or sectors:N (one of them: \"sector 1/10\")")
+    raise NerfclError(f"task '{task}' is unknown; choose right, left, all, sectors:N or a sector (\"sector 1/10\")")
 
 
 def _experiences(scene: Scene, task: str, named: Argument) -> list[Experience]:

@@ -1,1 +1,1 @@
-"""The one training loop, the learner that it changes, evaluation, checkpoints, and optimisers."""
+"""The training loop, the learner, evaluation, callbacks, checkpoints and optimisers."""

@@ -1,4 +1,4 @@
-"""Who is told how a run goes: one kind of callback, and what it is told."""
+"""Callbacks, and the report on each training step that they receive."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One training step.
+    """Report on one training step.
 
     Attributes:
-        step: steps so far over the whole stream, this one included.
+        step: steps so far over the entire stream, including this one.
         last_step: number of the stream's last step.
         task: name of the experience.
-        epoch: whole passes over the experiences' rays since the beginning.
-        losses: parts of the loss by name, and "psnr" of the new rays; read at every tenth step and at the last, since
-            reading waits for the device; None at others.
-        learning_rate: of this step.
-        rays: rays of the batch, old ones included.
-        samples: points at which the field was evaluated.
-        seconds: training seconds so far.
-        metrics: of the strategy's state, by name; read with the losses.
+        epoch: completed passes over the experiences' rays since the start.
+        losses: terms of the loss by name, and "psnr" of the new rays; read at the first, every tenth and the last step,
+            since reading waits for the device; None at others.
+        learning_rate: learning rate of this step.
+        rays: number of rays in the batch, including past ones.
+        samples: number of points at which the field was evaluated.
+        seconds: training time so far, in seconds.
+        metrics: metrics of the strategy by name; read with the losses.
 
     Example:
         >>> losses = {"new": 0.02, "replay": 0.01, "psnr": 17.0}
@@ -49,15 +49,15 @@ class StepReport:
 
     @property
     def loss(self) -> float | None:
-        """The sum of its parts, where they were read."""
+        """Sum of the terms of the loss; None if they were not read."""
         return None if self.losses is None else sum(part for name, part in self.losses.items() if name != "psnr")
 
 
 class Callback:
-    """Is told how a run goes: progress bars, event files, checkpoints. Override what is of interest.
+    """Follows a run: progress bars, event files, checkpoints. Override the hooks of interest.
 
-    A callback may read the learner and save it, but must not change it. Callbacks are called in the order in which they
-    were given, in the thread that trains. What one raises ends the training.
+    A callback may read and save the learner, but must not modify it. Callbacks are called in the order given, in the
+    training thread. An exception raised by one ends training.
 
     Example:
         >>> class StopAfter(Callback):
@@ -69,13 +69,13 @@ class Callback:
     """
 
     def on_step(self, learner: Learner, report: StepReport) -> bool | None:
-        """Note a training step, after `on_evaluation` if there was one; return True to stop the training here.
+        """Handle a training step, after `on_evaluation` if there was one; return True to stop training here.
 
-        An experience that is stopped at its last step is not over yet: `learn`, called again, ends it.
+        An experience stopped at its last step is not done yet: call `learn` again to end it.
         """
 
     def on_evaluation(self, learner: Learner) -> None:
-        """Note that the learner's history got a new validation or a new frame of the watched view."""
+        """Handle a new validation, or a new frame of the watched view, in the learner's history."""
 
     def on_experience_end(self, learner: Learner) -> None:
-        """Note that an experience was learned, tested where that was due, and counts as done."""
+        """Handle the end of an experience, after it was tested (if due) and counted as done."""

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that is needed to go on, or to render, in one file."""
+"""Checkpoints: everything needed to resume training, or to render, in one file."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ FORMAT = "nerfcl checkpoint 3"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A learner, between two experiences or within one.
+    """State of a learner, between two experiences or within one.
 
     Attributes:
-        experiment: the description of the experiment, as plain values; None in files of version 0.1.
-        options: in files of version 0.1, the options of the command that wrote it.
-        extra: what else its writer needs to go on.
-        model_settings: how to build the model.
-        model: the model's state.
-        strategy_state: of the strategy, None if it has none.
-        history: what is known of the run so far.
-        done, at, epochs: where it stands; see `Learner`.
-        optimiser: the optimiser's state, None before the first step.
-        ema: state of the average of the parameters, None without one.
-        sampler, generator: of the present experience's randomness, None between two.
+        experiment: description of the experiment, as plain values; None in files of version 0.1.
+        options: options of the command that wrote a file of version 0.1.
+        extra: additional data that its writer needs to resume.
+        model_settings: settings that build the model.
+        model: state of the model.
+        strategy_state: state of the strategy; None if it has none.
+        history: record of the run so far.
+        done, at, epochs: position in the stream; see `Learner`.
+        optimiser: state of the optimiser; None before the first step, or if it was not saved.
+        ema: state of the moving average of the parameters; None without one.
+        sampler, generator: random state of the current experience; None between two.
     """
 
     experiment: dict[str, Any] | None
@@ -68,15 +68,15 @@ def save_checkpoint(
     extra: dict[str, Any] | None = None,
     with_optimiser: bool = True,
 ) -> None:
-    """Write a checkpoint aside and rename it, so that there is either all of it or nothing.
+    """Write a checkpoint atomically: to a temporary file, which is then renamed.
 
     Args:
-        path: the file.
-        learner: what is saved.
-        experiment: its description, as plain values.
-        model_settings: how to build the model.
-        extra: what else is needed to go on: plain values and tensors.
-        with_optimiser: whether what comes next needs the optimiser's state, which is larger than all the rest.
+        path: file to write.
+        learner: learner to save.
+        experiment: description of the experiment, as plain values.
+        model_settings: settings that build the model.
+        extra: additional data needed to resume: plain values and tensors.
+        with_optimiser: whether to save the optimiser's state, which is larger than everything else together.
 
     Raises:
         NerfclError: the file cannot be written.
@@ -101,7 +101,7 @@ def save_checkpoint(
 
 
 def save_tensors(path: Path, content: Any) -> None:
-    """Write tensors and plain values with `torch.save`, aside first.
+    """Write tensors and plain values atomically with `torch.save`.
 
     Raises:
         NerfclError: the file cannot be written.
@@ -109,27 +109,27 @@ def save_tensors(path: Path, content: Any) -> None:
     with written_aside(path) as aside:
         try:
             torch.save(content, aside)
-        except RuntimeError as error:  # torch's writer does not raise OSError when the disk is full
+        except RuntimeError as error:  # torch does not raise OSError when the disk is full
             raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without running code from it. Files of version 0.1 are migrated.
+    """Read a checkpoint without executing code from it; migrate files of version 0.1.
 
     Raises:
-        NerfclError: there is no such file, or it is damaged or something else.
+        NerfclError: the file is missing, damaged, or not a checkpoint.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise NerfclError(f"{path}: no such checkpoint; a run writes one after each task") from None
-    except Exception:  # the unpickler raises whatever the bytes of a strange file lead it to
+    except Exception:  # unpickling an arbitrary file may raise anything
         raise NerfclError(
-            f"{path}: is not a nerfcl checkpoint, or is damaged; name a .pt or .ckpt file that a run wrote"
+            f"{path}: is not a nerfcl checkpoint, or is damaged; give a .pt or .ckpt file written by a run"
         ) from None
     content = migrated(content, path)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise NerfclError(f"{path}: is not a nerfcl checkpoint; name a .pt or .ckpt file that a run wrote")
+        raise NerfclError(f"{path}: is not a nerfcl checkpoint; give a .pt or .ckpt file written by a run")
     return Checkpoint(
         model_settings=from_plain(ModelSettings, content.pop("model_settings")),
         history=_history_from_plain(content.pop("history")),
@@ -138,7 +138,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def evaluated_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Model:
-    """Build the model that the checkpoint's learner would render views with; see `Learner.evaluated_model`."""
+    """Build the model that the checkpoint's learner would render with; see `Learner.evaluated_model`."""
     model = checkpoint.model_settings.build(0, device)
     model.load_state_dict(checkpoint.model)
     if checkpoint.ema is None:
@@ -149,15 +149,15 @@ def evaluated_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") 
 
 
 def resume(learner: Learner, checkpoint: Checkpoint, optimiser: OptimiserSettings) -> None:
-    """Put a new learner where the checkpoint's learner stood.
+    """Restore a new learner from a checkpoint.
 
     Args:
-        learner: changed.
-        checkpoint: where it stood.
-        optimiser: settings of the one that the learner goes on with.
+        learner: learner to restore; modified.
+        checkpoint: checkpoint to restore from.
+        optimiser: settings of the optimiser to resume with.
 
     Raises:
-        NerfclError: the checkpoint's model or optimiser is of another kind than the learner's.
+        NerfclError: the checkpoint does not fit the learner's model, strategy or optimiser.
     """
     try:
         learner.model.load_state_dict(checkpoint.model)
@@ -172,7 +172,7 @@ def resume(learner: Learner, checkpoint: Checkpoint, optimiser: OptimiserSetting
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise NerfclError(
-            f"the checkpoint holds something else than this run trains ({reason}); use the field, the strategy and the "
+            f"the checkpoint does not match what this run trains ({reason}); use the field, the strategy and the "
             "optimiser that it was trained with"
         ) from error
     learner.history, learner.done = checkpoint.history, checkpoint.done

@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's parameters, which views are rendered with."""
+"""Exponential moving average (EMA) of a model's parameters, used for rendering."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nerfcl.training.settings import OptimiserSettings
 
 
 class HasParameters(Protocol):
-    """Something with parameters that can be copied."""
+    """Something with parameters that can be averaged."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over what is learned."""
+        """Iterate over the trainable parameters."""
         ...
 
     def snapshot(self) -> Any:
@@ -28,14 +28,14 @@ M = TypeVar("M", bound=HasParameters)
 
 class Ema:
     """Exponential moving average of a model's parameters (Polyak & Juditsky 1992, "Acceleration of stochastic
-    approximation by averaging", in the form that forgets).
+    approximation by averaging", with exponential weights).
 
     Args:
-        parameters: of the model.
-        decay: fraction of the average that stays at each step; less at the beginning, where there is little past.
+        parameters: initial parameters of the model.
+        decay: decay per step; smaller during the first updates, so that the initial values fade quickly.
     """
 
-    EVERY = 4  # steps between updates, by the decay to that power: it costs a fourth
+    EVERY = 4  # steps between updates, which use the decay to this power; divides the cost by four
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
         self.decay = decay
@@ -44,7 +44,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: HasParameters) -> None:
-        """Follow the model; called after each step."""
+        """Update the average; call after every step."""
         self.count += 1
         if self.count % self.EVERY:
             return
@@ -55,14 +55,14 @@ class Ema:
 
     @torch.no_grad()
     def applied_to(self, model: M) -> M:
-        """Return a frozen copy of the model whose parameters are the average."""
+        """Return a frozen copy of the model with the averaged parameters."""
         copy = model.snapshot()
         for value, parameter in zip(self.values, copy.parameters(), strict=True):
             parameter.copy_(value)
         return copy
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         return {"count": self.count, "values": self.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -73,5 +73,5 @@ class Ema:
 
 
 def make_ema(parameters: Iterable[nn.Parameter], settings: OptimiserSettings) -> Ema | None:
-    """Make a new average of some parameters, if the settings ask for one."""
+    """Create an EMA of the parameters; None if the settings disable it."""
     return Ema(parameters, settings.ema_decay) if settings.ema_decay else None

@@ -1,4 +1,4 @@
-"""Rendering views and scoring them: once, or while a learner learns."""
+"""Rendering and scoring of views, once or at intervals during training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Scores:
 
     Attributes:
         psnr: N values in dB.
-        ssim: N values, at most 1; empty where it was not computed.
-        images: the renderings that were kept, by position: (H, W, 3) uint8.
+        ssim: N values, at most 1; empty if not computed.
+        images: kept renderings by view index, (H, W, 3) uint8.
     """
 
     psnr: list[float]
@@ -34,19 +34,19 @@ class Scores:
 
     @property
     def mean_psnr(self) -> float:
-        """Mean over views of each view's PSNR; NaN where there are none."""
+        """Mean PSNR (dB) over the views; NaN if there are none."""
         return mean_psnr(self.psnr)
 
 
 @dataclass(frozen=True)
 class RenderedView:
-    """One view, rendered and scored.
+    """A rendered and scored view.
 
     Attributes:
-        index: its position.
-        rendering: in floating point.
-        image: (H, W, 3) uint8, as it would be saved.
-        psnr: of the image, dB.
+        index: index of the view.
+        rendering: rendering in floating point.
+        image: (H, W, 3) uint8, as saved to a PNG.
+        psnr: PSNR of the image, dB.
     """
 
     index: int
@@ -58,13 +58,13 @@ class RenderedView:
 def render_views(
     model: Model, views: Views, *, rays_per_pixel: int = 1, track: Track = untracked
 ) -> Iterator[RenderedView]:
-    """Render views one by one, and compare what would be saved as a PNG with the truth.
+    """Render views one by one, and score them as 8-bit images.
 
     Args:
-        model: what renders.
+        model: model to render with.
         views: cameras and true images.
         rays_per_pixel: rays averaged over each pixel's area, a square number.
-        track: iterates over the views, and may show how far it has come.
+        track: iterates over the views and may show progress.
     """
     for index in track(range(len(views)), "rendering views"):
         rendering = render_image(model, views.camera(index), rays_per_pixel=rays_per_pixel)
@@ -81,15 +81,15 @@ def evaluate(
     keep_images: tuple[int, ...] | None = (),
     track: Track = untracked,
 ) -> Scores:
-    """Render every view and compare what would be saved as a PNG with the truth.
+    """Render and score all views as 8-bit images.
 
     Args:
-        model: what renders.
+        model: model to render with.
         views: cameras and true images.
         rays_per_pixel: rays averaged over each pixel's area, a square number.
-        ssim: whether to compute SSIM, too.
-        keep_images: positions of the views whose renderings to return; None returns all.
-        track: iterates over the views, and may show how far it has come.
+        ssim: whether to compute SSIM as well.
+        keep_images: indices of the views whose renderings are returned; None returns all.
+        track: iterates over the views and may show progress.
     """
     scores = Scores([], [], {})
     for view in render_views(model, views, rays_per_pixel=rays_per_pixel, track=track):
@@ -102,12 +102,12 @@ def evaluate(
 
 
 class Evaluator:
-    """Evaluates a learner while it learns a stream, when it is time, and notes the results in its history.
+    """Evaluates a learner at intervals while it learns a stream, and records the results in its history.
 
     Args:
-        stream: what is learned; says which views are evaluated.
-        training: how long it is learned.
-        evaluation: how often it is evaluated; what is left to the stream's length is decided here.
+        stream: stream to learn; determines which views are evaluated.
+        training: training settings.
+        evaluation: intervals; those that are None are derived from the length of the stream.
     """
 
     def __init__(self, stream: Stream, training: TrainingSettings, evaluation: EvaluationSettings) -> None:
@@ -121,19 +121,19 @@ class Evaluator:
         self._validated = [group.val.select(spread_positions(len(group.val), views)) for group in stream.groups]
 
     def validate_if_due(self, learner: Learner, steps: int) -> bool:
-        """Evaluate validation views, and render the watched view, when it is time for either.
+        """Evaluate validation views and render the watched view, if due.
 
         Args:
-            learner: within an experience, after a step.
-            steps: of the experience.
+            learner: learner within an experience, after a step.
+            steps: training steps of the experience.
 
         Returns:
-            Whether there was anything to do.
+            Whether either was due.
         """
         started = time.perf_counter()
         history, announced = learner.history, self._stream[learner.done].announced
         last = learner.at == steps and (announced or learner.done + 1 == len(self._stream))
-        # Where nobody announces an experience, the steps of the whole stream count.
+        # Without announced experiences, intervals count the steps of the entire stream.
         count = learner.at if announced else history.steps
         validation_due = count % self._validation_interval(learner) == 0 or last
         frame_due = self._frame_every > 0 and (count % self._frame_every == 0 or last)
@@ -151,10 +151,10 @@ class Evaluator:
         return True
 
     def test_if_due(self, learner: Learner) -> None:
-        """Evaluate all test views, and all train views seen so far, when it is time for either.
+        """Evaluate all test views, and all train views seen so far, if due.
 
         Args:
-            learner: has just learned an experience that does not count as done yet.
+            learner: learner that has just learned an experience, which does not count as done yet.
         """
         started = time.perf_counter()
         history, over = learner.history, learner.done + 1
@@ -182,7 +182,7 @@ class Evaluator:
         history.evaluation += time.perf_counter() - started
 
     def _validation_interval(self, learner: Learner) -> int:
-        """Count the steps between evaluations on validation views."""
+        """Return the number of steps between evaluations on validation views."""
         if self._evaluation.evaluate_epochs is None:
             return self._evaluation.evaluate_every
         return self._evaluation.evaluate_epochs * self._training.steps_per_epoch(self._stream[learner.done])

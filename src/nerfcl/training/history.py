@@ -1,4 +1,4 @@
-"""What is known of a run so far; saved with every checkpoint."""
+"""Record of a run so far, saved with every checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Validation:
     """One evaluation on validation views.
 
     Attributes:
-        at: experiences so far, with a fraction.
+        at: experiences so far, including a fraction.
         psnr: [j] PSNR (dB) of each view of group j.
     """
 
@@ -23,27 +23,27 @@ class Validation:
 
     @property
     def means(self) -> list[float]:
-        """Mean PSNR (dB) of each group; NaN where it has no views."""
+        """Mean PSNR (dB) of each group; NaN if it has no views."""
         return [mean_psnr(views) for views in self.psnr]
 
 
 @dataclass
 class History:
-    """What is known of a run so far.
+    """Record of a run so far.
 
     Attributes:
-        R: a row for each test: mean PSNR (dB) on every group's test views, NaN where it has none.
-        tested: how many experiences had been learned at each row of R.
+        R: one row per evaluation on test views: mean PSNR (dB) of each group, NaN if it has no views.
+        tested: number of experiences learned at each row of R.
         psnr: [i][j] PSNR (dB) of each view behind R[i][j].
         ssim: [i][j] SSIM of each view behind R[i][j].
-        renderings: [i] maps positions of the watched group's test views to their renderings at row i of R.
-        validation: evaluations on validation views while training.
-        seen: (experiences so far, PSNR of every train view seen by then, in their order).
-        frames: (experiences so far with a fraction, (H, W, 3) uint8): the watched view while training.
+        renderings: [i] maps indices of the watched group's test views to their renderings at row i of R.
+        validation: evaluations on validation views during training.
+        seen: (experiences so far, PSNR (dB) of each train view seen by then, in order).
+        frames: (experiences so far including a fraction, (H, W, 3) uint8): renderings of the watched view.
         steps: training steps so far.
-        training: seconds spent on steps so far.
-        evaluation: seconds spent on evaluation so far.
-        compilation: seconds spent on compiling kernels.
+        training: time spent on training steps so far, in seconds.
+        evaluation: time spent on evaluation so far, in seconds.
+        compilation: time spent on compiling kernels, in seconds.
         memory_bytes: bytes that the strategy keeps of the past.
 
     Example:
@@ -67,10 +67,10 @@ class History:
 
     @property
     def curve(self) -> list[tuple[float, list[float]]]:
-        """Validation while training, as (experiences so far with a fraction, mean PSNR (dB) of every group)."""
+        """Validation during training: (experiences so far including a fraction, mean PSNR (dB) of each group)."""
         return [(validation.at, validation.means) for validation in self.validation]
 
 
 def mean_psnr(values: Sequence[float]) -> float:
-    """Average the PSNR (dB) of some views; NaN where there are none."""
+    """Average the PSNR (dB) of views; NaN if there are none."""
     return sum(values) / len(values) if values else math.nan

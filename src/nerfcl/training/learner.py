@@ -1,4 +1,4 @@
-"""What learns."""
+"""The learner: a model in training and everything that goes with it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from nerfcl.training.optimisers import Optimiser
 
 @dataclass
 class Learner:
-    """Everything that changes while learning.
+    """A model in training, with the complete state of its run.
 
     Attributes:
         strategy: how the past is used.
         new_model: builds an untrained model.
-        seed: of everything random; the same seed gives the same result on the same machine.
-        model: what is learned.
-        state: of the strategy.
-        history: what is known of the run so far.
-        done: experiences that were learned.
-        at: steps into the present experience.
-        epochs: whole passes over their rays that past experiences took.
-        generator: of the present experience's randomness.
-        sampler: draws the present experience's pixels; None before the first step.
-        optimiser: of the model; None before the first step.
-        ema: average of the model's parameters, where one is kept.
+        seed: seed of all randomness; the same seed gives the same result on the same machine.
+        model: model being trained.
+        state: state of the strategy.
+        history: record of the run so far.
+        done: number of experiences learned.
+        at: steps into the current experience.
+        epochs: completed passes over the rays of past experiences.
+        generator: source of randomness of the current experience.
+        sampler: draws pixels of the current experience; None before the first step.
+        optimiser: optimiser of the model; None before the first step.
+        ema: moving average of the model's parameters; None if disabled.
 
     Example:
         >>> import nerfcl
@@ -60,17 +60,17 @@ class Learner:
 
     @property
     def evaluated_model(self) -> Model:
-        """The model that views are rendered with, which has the average of its parameters where one is kept."""
+        """The model to render with: a copy with averaged parameters if an EMA is kept, else the model itself."""
         return self.model if self.ema is None else self.ema.applied_to(self.model)
 
 
 def new_learner(strategy: Strategy, new_model: Callable[[], Model], seed: int) -> Learner:
-    """Make a learner that has not learned anything yet.
+    """Create an untrained learner.
 
     Args:
         strategy: how the past is used.
         new_model: builds an untrained model; see `nerfcl.model_for`.
-        seed: of everything random but the initial values, which `new_model` decides.
+        seed: seed of all randomness except the initial parameters, which `new_model` determines.
 
     Example:
         >>> import nerfcl

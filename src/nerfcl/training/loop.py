@@ -1,4 +1,4 @@
-"""The one loop: every strategy, every stream."""
+"""The training loop, common to all strategies and streams."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from nerfcl.training.optimisers import Optimiser, make_optimiser
 from nerfcl.training.schedules import Moment, learning_rate
 from nerfcl.training.settings import OptimiserSettings, TrainingSettings
 
-_READ_EVERY = 10  # steps between readings of the loss, which wait for the device
+_READ_EVERY = 10  # steps between readings of the loss; reading waits for the device
 
 
 @dataclass(frozen=True)
 class Span:
-    """An experience's place in a stream.
+    """Position of an experience in a stream.
 
     Attributes:
         steps: training steps of the experience.
         last_step: number of the stream's last step.
-        epoch_steps: steps in which every pixel of the experience comes once.
+        epoch_steps: steps per epoch of the experience.
         first_epoch: epochs before the experience.
-        epochs: epochs of the whole stream.
+        epochs: epochs of the entire stream.
     """
 
     steps: int
@@ -48,7 +48,7 @@ class Span:
     epochs: int = 1
 
     def epoch_at(self, step: int) -> float:
-        """Compute the epochs since the beginning, with a fraction, before a step of the experience."""
+        """Return the epochs since the start, including a fraction, before a step of the experience."""
         return self.first_epoch + step / self.epoch_steps
 
 
@@ -60,20 +60,20 @@ def learn(
     *,
     until: int | None = None,
 ) -> History:
-    """Learn the experiences of a stream that are not done yet, one after the other.
+    """Learn the remaining experiences of a stream in order.
 
     Args:
-        stream: what there is to learn.
-        learner: where it stands; changed.
-        settings: how long and how fast.
-        callbacks: are told how it goes; may stop it.
-        until: stop when so many experiences are done; None goes on to the end.
+        stream: experiences to learn.
+        learner: learner to train, from its current position; modified.
+        settings: training settings.
+        callbacks: follow training and may stop it.
+        until: number of experiences after which to stop; None trains to the end.
 
     Returns:
         The learner's history.
 
     Raises:
-        NerfclError: strategy and stream do not fit together, or the loss is not finite any more.
+        NerfclError: strategy and stream are incompatible, or training diverged.
 
     Example:
         >>> import nerfcl
@@ -104,21 +104,21 @@ def learn_experience(
     span: Span | None = None,
     evaluator: Evaluator | None = None,
 ) -> bool:
-    """Learn one experience, from where the learner stands within it to its end.
+    """Learn one experience, from the learner's position within it to its end.
 
     Args:
-        learner: where it stands; changed.
-        experience: what there is to learn.
-        settings: how long and how fast.
-        callbacks: are told how it goes; may stop it.
-        span: its place in the stream; None is that of a stream whose end is not known.
-        evaluator: evaluates meanwhile; None does not.
+        learner: learner to train; modified.
+        experience: experience to learn.
+        settings: training settings.
+        callbacks: follow training and may stop it.
+        span: position in the stream; None assumes a stream of unknown length.
+        evaluator: evaluates during training; None disables evaluation.
 
     Returns:
-        Whether it came to its end; False where a callback stopped it.
+        True when the experience is done, False if a callback stopped it.
 
     Raises:
-        NerfclError: the loss is not finite any more.
+        NerfclError: training diverged.
     """
     strategy, state, history = learner.strategy, learner.state, learner.history
     span = span or _span_without_end(learner, experience, settings)
@@ -167,17 +167,17 @@ def learn_experience(
 
 
 def _notify(callbacks: Sequence[Callback], learner: Learner, report: StepReport, *, evaluated: bool) -> bool:
-    """Tell all callbacks of a step; return whether any wants to stop."""
+    """Call all callbacks after a step; return whether any wants to stop."""
     if evaluated:
         for callback in callbacks:
             callback.on_evaluation(learner)
-    wishes = [callback.on_step(learner, report) for callback in callbacks]  # all are told, whoever wants to stop
+    wishes = [callback.on_step(learner, report) for callback in callbacks]  # call all, even if one wants to stop
     return any(wishes)
 
 
 def _span(learner: Learner, stream: Stream, settings: TrainingSettings, last_step: int) -> Span:
-    """Find the place of the present experience; a strategy that begins from scratch spreads all epochs so far over its
-    steps."""
+    """Find the position of the current experience; for a strategy that starts from scratch, its steps span all epochs
+    so far."""
     steps = steps_for(learner.strategy, stream, learner.done, settings)
     epochs = sum(-(-_own_steps(part, settings) // settings.steps_per_epoch(part)) for part in stream)
     if learner.strategy.from_scratch and learner.done:
@@ -195,7 +195,7 @@ def _span_without_end(learner: Learner, experience: Experience, settings: Traini
 def _open_experience(
     learner: Learner, experience: Experience, settings: TrainingSettings
 ) -> tuple[EpochSampler, Optimiser]:
-    """Make what lasts as long as an experience, or take it up again where the learner stands within one."""
+    """Set up sampler and optimiser for an experience, or resume the one that the learner is in."""
     if learner.sampler is None or learner.optimiser is None or not learner.at:
         fresh = learner.strategy.from_scratch and learner.done > 0
         if fresh:
@@ -217,7 +217,7 @@ def _end_experience(learner: Learner, experience: Experience) -> None:
 
 
 def adopt_first_experience(learner: Learner, other: Learner, stream: Stream) -> None:
-    """Give a new learner the first experience as another one learned it: until it ends, all strategies are alike."""
+    """Let a new learner adopt another one's first experience: until its end, all strategies train alike."""
     learner.model, learner.history, learner.done = other.model, other.history, 1
     learner.epochs, learner.optimiser, learner.ema = other.epochs, other.optimiser, other.ema
     learner.strategy.begin(learner.state, stream[0], learner.model)
@@ -225,22 +225,22 @@ def adopt_first_experience(learner: Learner, other: Learner, stream: Stream) -> 
 
 
 def check_boundaries(strategy: Strategy, *, announced: bool) -> None:
-    """Refuse a strategy that must be told where experiences end, on a stream that does not announce it.
+    """Reject a strategy that needs to know where experiences end, on a stream that does not announce it.
 
     Raises:
-        NerfclError: names the strategy.
+        NerfclError: the strategy does not work on this stream.
     """
     if strategy.needs_boundaries and not announced:
         name = strategy.registry.name_of(type(strategy)) or type(strategy).__name__
         raise NerfclError(
             Argument("strategy", name),
-            ": needs to be told where tasks end, and this stream does not announce it; choose a strategy that works "
+            ": needs to know where tasks end, but this stream does not announce it; choose a strategy that works "
             "without boundaries",
         )
 
 
 def steps_for(strategy: Strategy, stream: Stream, index: int, settings: TrainingSettings) -> int:
-    """Count the training steps for experience `index`: all steps so far where a strategy begins from scratch."""
+    """Count the training steps for experience `index`; all steps so far if the strategy starts from scratch."""
     taken = stream[: index + 1] if strategy.from_scratch else (stream[index],)
     return sum(_own_steps(experience, settings) for experience in taken)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of version 0.1 -> the present format. Descriptions of experiments are migrated in `nerfcl.config`."""
+"""Migration of checkpoints of version 0.1. Descriptions of experiments are migrated in `nerfcl.config`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _OLDER = "nerfcl checkpoint"
 
 
 def migrated(content: Any, path: Path) -> Any:
-    """Return the content of a checkpoint in the present format; what is no checkpoint is returned as it is.
+    """Convert the content of a checkpoint to the current format; return anything else unchanged.
 
     Raises:
-        NerfclError: the checkpoint is of a format that is not known.
+        NerfclError: the checkpoint is older than version 0.1.
     """
     if not isinstance(content, dict) or not str(content.get("format", "")).startswith(_OLDER):
         return content
     if content["format"] == _FORMAT_2:
         return _from_2(content)
     if content["format"] < _FORMAT_2:
-        raise NerfclError(f"{path}: was written before version 0.1, which this version cannot read; train it again")
+        raise NerfclError(f"{path}: was written before version 0.1 and cannot be read any more; train again")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Optimisers that are told their learning rate at every step."""
+"""Optimisers that receive their learning rate at every step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nerfcl.training.settings import OptimiserSettings
 
 
 class Optimiser(Protocol):
-    """What changes parameters."""
+    """Interface of optimisers."""
 
     def step(self, rate: float) -> None:
-        """Take a step at this learning rate for each parameter with a gradient; gradients are None afterwards."""
+        """Update each parameter that has a gradient, with this learning rate; reset gradients to None."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ class Optimiser(Protocol):
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], settings: OptimiserSettings) -> Optimiser:
-    """Make a new optimiser of some parameters."""
+    """Create an optimiser of the parameters."""
     if settings.optimiser == "adam":
         return Adam(parameters, settings.betas, settings.epsilon, settings.weight_decay)
     if settings.optimiser == "sgd":
@@ -40,7 +40,7 @@ def make_optimiser(parameters: Iterable[nn.Parameter], settings: OptimiserSettin
 
 
 class _FromTorch:
-    """One of torch's own optimisers."""
+    """Adapter of a torch optimiser."""
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
         self._optimiser = optimiser
@@ -59,13 +59,13 @@ class _FromTorch:
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) that leaves entries without gradient alone; see `kernels.adam`.
+    """Adam (Kingma & Ba 2015) that skips entries with zero gradient; see `kernels.adam`.
 
     Args:
-        parameters: what to optimise; gradients are set to None after each step.
-        betas: decay of the running means.
-        epsilon: added to the root of the second.
-        weight_decay: added to the gradient, times the parameter; then every entry has a gradient.
+        parameters: parameters to optimise; their gradients are reset to None after each step.
+        betas: decay rates of the running means of the gradient and of its square.
+        epsilon: added to the square root of the second mean.
+        weight_decay: factor on the parameter, which is added to its gradient; no entry is skipped then.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Adam:
         self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     def step(self, rate: float) -> None:
-        """Take a step with this learning rate for every parameter that has a gradient."""
+        """Update every parameter that has a gradient, with this learning rate."""
         self.count += 1
         for parameter, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
             if parameter.grad is not None:
@@ -92,7 +92,7 @@ class Adam:
                 parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return moments and step count."""
+        """Return the running means and the step count."""
         return {"count": self.count, "means": self.means, "squares": self.squares}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How the learning rate goes: pure functions of the moment in training."""
+"""Learning rate schedules: pure functions of the position in training."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nerfcl.training.settings import OptimiserSettings
 
 @dataclass(frozen=True)
 class Moment:
-    """When in training a step is.
+    """Position of a step in training.
 
     Attributes:
-        step: within the experience, from 0.
-        steps: of the experience.
-        epoch: passes since the start of the first experience, with a fraction.
-        epochs: passes of the whole stream.
+        step: step within the experience, from 0.
+        steps: training steps of the experience.
+        epoch: epochs since the start of the first experience, including a fraction.
+        epochs: epochs of the entire stream.
         total: steps since the start of the first experience.
     """
 
@@ -28,7 +28,7 @@ class Moment:
 
 
 def learning_rate(moment: Moment, settings: OptimiserSettings) -> float:
-    """Compute the learning rate of one step; see `OptimiserSettings`."""
+    """Compute the learning rate of a step; see `OptimiserSettings`."""
     peak = settings.learning_rate
     if settings.schedule == "constant":
         return peak * min(1.0, (moment.total + 1) / settings.warm_up) if settings.warm_up else peak
@@ -51,13 +51,13 @@ def learning_rate(moment: Moment, settings: OptimiserSettings) -> float:
 
 
 def warm_cosine(step: int, steps: int, peak: float, warm_up: int, final: float) -> float:
-    """Compute a rate that rises linearly over `warm_up` steps, times half a cosine over all `steps` from 1 to `final`.
+    """Compute a linear warm-up times half a cosine from 1 to `final` over all `steps`.
 
     Args:
-        step: from 0.
-        steps: of the experience.
-        peak: highest rate.
-        warm_up: steps over which it rises.
+        step: step within the experience, from 0.
+        steps: training steps of the experience.
+        peak: peak learning rate.
+        warm_up: steps of the warm-up.
         final: fraction of the peak at the end.
     """
     rise = min(1.0, (step + 1) / warm_up) if warm_up else 1.0

@@ -1,4 +1,4 @@
-"""How long and how fast to learn, and how often to evaluate meanwhile."""
+"""Settings of training: its length, the optimiser, and evaluation."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ _MOST_RAYS = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserSettings:
-    """Which optimiser, and how its learning rate goes.
+    """Optimiser and learning rate schedule.
 
-    An epoch is one pass over the rays of the experience that is learned. `warm-cosine` rises over `warm_up` steps and
-    falls along half a cosine within each experience; `constant` rises once and stays; `step`, `cosine` and `poly` go by
-    whole epochs since the start of the first experience, as the reference project's.
+    An epoch is one pass over the rays of the current experience. `warm-cosine` rises over `warm_up` steps and decays
+    along half a cosine within each experience; `constant` rises once and stays; `step`, `cosine` and `poly` depend on
+    the completed epochs since the start of the first experience, as in the reference project.
 
     Attributes:
         optimiser: "adam" (Kingma & Ba 2015), "sgd" or "radam" (Liu et al. 2020).
-        learning_rate: the highest that `schedule` gives, before `warmup_multiplier`.
-        betas: of adam.
-        epsilon: of adam.
-        momentum: of sgd.
-        weight_decay: added to the gradient, times the parameter.
+        learning_rate: peak of the schedule, before `warmup_multiplier`.
+        betas: decay rates of adam's running means.
+        epsilon: epsilon of adam.
+        momentum: momentum of sgd.
+        weight_decay: factor on the parameter, which is added to its gradient.
         schedule: "warm-cosine", "constant", "step", "cosine" or "poly".
-        warm_up: steps over which warm-cosine and constant rise.
-        final_rate: fraction of the rate that warm-cosine leaves at the end of an experience.
-        decay_epochs: epochs at which `step` multiplies by `decay_gamma`.
-        decay_gamma: factor of `step`.
-        poly_exponent: `poly` is (1 - epoch / epochs) to this power.
-        schedule_epochs: when `cosine` and `poly` end; None is the end of the stream.
-        warmup_epochs: epochs over which the rate of `step`, `cosine` or `poly` rises first, with sgd and adam: from 0
-            to its full value, or from there to `warmup_multiplier` times that (Goyal et al. 2017).
-        warmup_multiplier: at least 1; the schedule goes on from there.
-        ema_decay: decay, at each step, of an exponential moving average of the parameters, which views are then
-            rendered with; 0 renders with the parameters themselves. An average does for a rate that never falls what
-            falling does.
+        warm_up: warm-up steps of `warm-cosine` and `constant`.
+        final_rate: final fraction of the peak in each experience with `warm-cosine`.
+        decay_epochs: epochs at which `step` multiplies the rate by `decay_gamma`.
+        decay_gamma: decay factor of `step`.
+        poly_exponent: exponent of `poly`, whose rate is (1 - epoch / epochs) to this power.
+        schedule_epochs: epoch at which `cosine` and `poly` end; None is the end of the stream.
+        warmup_epochs: warm-up epochs of `step`, `cosine` and `poly`, with sgd and adam only: the rate rises from 0 to
+            `learning_rate` or, with a `warmup_multiplier` above 1, from there to that multiple (Goyal et al. 2017).
+        warmup_multiplier: factor on the rate after the warm-up, at least 1.
+        ema_decay: decay per step of an exponential moving average of the parameters, used for rendering; 0 disables it.
+            It has the effect of a decaying learning rate where the rate is constant.
 
     Example:
         >>> OptimiserSettings(schedule="step", learning_rate=5e-4, decay_epochs=(2, 4, 8), decay_gamma=0.5).optimiser
@@ -77,18 +76,18 @@ class OptimiserSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How often a learner is evaluated while it learns.
+    """How often a learner is evaluated during training.
 
     Attributes:
         evaluate_every: steps between evaluations on validation views.
-        evaluate_epochs: epochs between these, instead of `evaluate_every`, where it is not None.
-        evaluate_views: validation views of each group that these render.
-        frame_every: steps between renderings of the watched view; 0 is never, None a sixty-fourth of the stream.
-        test_every: experiences between evaluations on all test views, which always follow the last one; None is a fifth
-            of the stream.
-        seen_every: experiences between evaluations on all train views seen so far; 0 is never, None a twenty-fifth of
+        evaluate_epochs: epochs between them; takes precedence over `evaluate_every` unless None.
+        evaluate_views: validation views per group in these evaluations.
+        frame_every: steps between renderings of the watched view; 0 disables them, None is 1/64 of the stream.
+        test_every: experiences between evaluations on all test views, which always follow the last one; None is 1/5 of
             the stream.
-        ssim: whether to compute SSIM on test views, too.
+        seen_every: experiences between evaluations on all train views seen so far; 0 disables them, None is 1/25 of the
+            stream.
+        ssim: whether to compute SSIM on test views as well.
 
     Example:
         >>> EvaluationSettings(evaluate_every=500, frame_every=0).ssim
@@ -112,17 +111,18 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How long and how fast to learn, and how often to evaluate.
+    """Length of training, optimiser and evaluation.
 
     Attributes:
-        steps: steps for each experience.
-        epochs: passes over each experience's rays instead of `steps`, where it is not None.
-        epoch_steps: steps that count as an epoch for schedules; None is one pass over the experience's rays.
-        rays: new rays in a step: pixels times rays per pixel.
+        steps: training steps per experience.
+        epochs: passes over each experience's rays; takes precedence over `steps` unless None.
+        epoch_steps: steps that count as one epoch; None is one pass over the experience's rays.
+        rays: new rays per step: pixels times rays per pixel.
         rays_per_pixel: rays averaged over each pixel's area, a square number that divides `rays`.
-        optimiser: which optimiser, and how its learning rate goes.
-        keep_optimiser: whether it goes on when an announced experience begins; when it is not announced, it does.
-        evaluation: how often a learner is evaluated while it learns; None is never.
+        optimiser: optimiser and learning rate schedule.
+        keep_optimiser: whether the optimiser's state is kept when an announced experience begins; it always is when an
+            unannounced one does.
+        evaluation: how often the learner is evaluated during training; None is never.
 
     Example:
         >>> TrainingSettings(steps=300, optimiser=OptimiserSettings(learning_rate=1e-2)).optimiser.schedule
@@ -142,7 +142,7 @@ class TrainingSettings:
         require(self.steps >= 1, self, "steps", "must be at least 1")
         for name in ("epochs", "epoch_steps"):
             require(getattr(self, name) is None or getattr(self, name) >= 1, self, name, "must be at least 1")
-        pixel_offsets(self.rays_per_pixel)  # refuses what is not a square number
+        pixel_offsets(self.rays_per_pixel)  # rejects non-square numbers
         multiple = self.rays >= 1 and self.rays % self.rays_per_pixel == 0
         of = Argument("rays_per_pixel", self.rays_per_pixel, type(self))
         require(multiple, self, "rays", "must be a positive multiple of ", of)
@@ -150,17 +150,17 @@ class TrainingSettings:
 
     @property
     def pixels(self) -> int:
-        """New pixels in a step."""
+        """New pixels per step."""
         return self.rays // self.rays_per_pixel
 
     def steps_per_epoch(self, experience: Experience) -> int:
-        """Count the steps in which every pixel of an experience comes once, or what `epoch_steps` says instead.
+        """Return the steps in which every pixel of an experience is used once, or `epoch_steps` if set.
 
-        The last step of an epoch goes on into the next one.
+        The last step of an epoch may extend into the next one.
         """
         return self.epoch_steps or -(-experience.train.pixels // self.pixels)
 
     @property
     def length(self) -> tuple[int, str]:
-        """How long each experience is learned, as a number and what it counts."""
+        """Length of each experience, as a number and its unit."""
         return (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")

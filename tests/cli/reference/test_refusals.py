@@ -53,7 +53,7 @@ SCENE = [
 # Of both that train.
 LEARNING = [
     *SCENE,
-    ("--optimizer ranger", "--optimizer ranger: is left out, since torch has none; take radam"),
+    ("--optimizer ranger", "--optimizer ranger: is not supported, since torch lacks it; use radam"),
     ("--num_gpus 2", "--num_gpus 2: must be 1"),
     ("--prefixes_to_ignore loss model", "--prefixes_to_ignore: "),
     ("--num_epochs 0", "--num_epochs 0: must be at least 1"),
@@ -69,7 +69,7 @@ LEARNING = [
     ("--exp_name ../up", "--exp_name '../up': must name a folder inside ckpts/"),
     ("--exp_name /up", "--exp_name '/up': must name a folder inside ckpts/"),
     ("--pixel_center 2", "--pixel_center 2.0: must lie between 0 and 1"),
-    ("--spheric_poses", "--spheric_poses: is for scenes in LLFF layout, and --root_dir tiny is not"),
+    ("--spheric_poses", "--spheric_poses: does not apply to the format of --root_dir tiny; leave it out"),
 ]
 WEIGHTED = "--use_replay_buf --buffer_fill_mode topk --buffer_sample_mode weighted_random"
 OF_R = "--ckpt_path ckpts/r/epoch=8.ckpt"
@@ -80,11 +80,11 @@ TRAIN_CASES = {
         ("--resume 1", "--resume: belongs to the online experiment; use train_online.py"),
         ("--dataset_name blender_online", "--dataset_name blender_online: belongs to the online experiment"),
         ("--monitor val/loss", "--monitor val/loss: with --continual_mode it must be val/loss_r or val/loss_l"),
-        (WEIGHTED, "--use_replay_buf: needs a past; name the first task's checkpoint with --ckpt_path"),
-        ("--distillation", "--distillation: needs a past; name the first task's checkpoint with --ckpt_path"),
+        (WEIGHTED, "--use_replay_buf: needs a past; give the first task's checkpoint with --ckpt_path"),
+        ("--distillation", "--distillation: needs a past; give the first task's checkpoint with --ckpt_path"),
         ("--ckpt_path ckpts/absent.ckpt", "ckpts/absent.ckpt: no such checkpoint"),
         ("--ckpt_path tiny/transforms_val.json", "tiny/transforms_val.json: is not a nerfcl checkpoint"),
-        (f"{OF_R} --batch_size 64", "--batch_size: ckpts/r/epoch=8.ckpt is of this very task, begun with 128"),
+        (f"{OF_R} --batch_size 64", "--batch_size: ckpts/r/epoch=8.ckpt is of this task, begun with 128"),
         ("--exp_name r", "--exp_name ckpts/r: holds another run (it differs in num_epochs)"),
     ],
     f"{LEFT} --num_epochs 20 --exp_name bad": [
@@ -93,7 +93,7 @@ TRAIN_CASES = {
         ("--use_replay_buf", "--use_replay_buf: needs --buffer_fill_mode (topk, uniform or random)"),
         ("--field nerf", f"{OF_R}: holds field hashgrid, not nerf; use --field hashgrid"),
         ("--num_epochs 8", "give more, for example --num_epochs 16"),
-        ("--pixel_center 0", "--pixel_center 0.0: the checkpoint's is 0.5; give that"),
+        ("--pixel_center 0", "--pixel_center 0.0: the checkpoint's is 0.5; give the same"),
         ("--optimizer sgd", "the optimiser that it was trained with"),
     ],
     f"{LEFT} {WEIGHTED} --num_epochs 20 --exp_name bad": [
@@ -109,16 +109,16 @@ TRAIN_CASES = {
         ("--train_view right --monitor val/loss", "--train_view: only with --continual_mode"),
         ("--monitor val/loss_r", "--monitor val/loss_r: without --continual_mode it must be val/loss"),
         (f"--monitor val/loss --distillation {OF_R}", "--distillation: only with --continual_mode"),
-        (f"--monitor val/loss {OF_R}", f"{OF_R}: has learned 'right' views, which 'all' views do not continue"),
+        (f"--monitor val/loss {OF_R}", f"{OF_R}: learned 'right' views and cannot continue with 'all' views"),
     ],
 }
 ONLINE_CASES = {
     f"{STREAM} --exp_name bad": [
         *LEARNING,
-        ("--continual_mode", "--continual_mode: is for tasks that begin and end"),
-        ("--train_view right", "--train_view: is for tasks that begin and end"),
-        ("--distillation", "--distillation: must know where a task ends"),
-        ("--use_soft_targets_for_replay", "--use_soft_targets_for_replay: must know where a task ends"),
+        ("--continual_mode", "--continual_mode: is for tasks, which a stream does not have"),
+        ("--train_view right", "--train_view: is for tasks, which a stream does not have"),
+        ("--distillation", "--distillation: needs to know where tasks end"),
+        ("--use_soft_targets_for_replay", "--use_soft_targets_for_replay: needs to know where tasks end"),
         ("--ckpt_path x", "--ckpt_path: is for train.py"),
         ("--num_frames 0", "--num_frames 0: must be at least 1"),
         ("--chunk_size 0", "--chunk_size 0: must be at least 1"),
@@ -130,10 +130,10 @@ ONLINE_CASES = {
         ("--exploration_ratio 1.5", "--exploration_ratio 1.5: must lie between 0 and 1"),
         ("--exploration_ratio 1 --buffer_sample_mode topk", "--exploration_ratio: only with --buffer_sample_mode wei"),
         ("--imgcentre_ratio 0.5", "--imgcentre_ratio: only with --use_imgcentre_weight"),
-        ("--resume 3", "--resume 3: must be the first frame of a chunk that is to be learned: a multiple of"),
+        ("--resume 3", "--resume 3: must be the first frame of a chunk to be learned: a multiple of"),
         ("--resume 6", "--resume 6: must be the first frame of a chunk"),
         ("--resume -2", "--resume -2: must be the first frame of a chunk"),
-        ("--resume 2", "--resume 2: ckpts/bad/epoch=1.ckpt is not there; no other is there, either"),
+        ("--resume 2", "--resume 2: ckpts/bad/epoch=1.ckpt is missing; there are no others, either"),
     ],
     f"{FINETUNE_STREAM} --exp_name bad": [
         ("--buffer_size 100", "--buffer_size: only with --use_replay_buf"),
@@ -151,7 +151,7 @@ EVAL_CASES = {
         ("--save_dir_name ../..", "--save_dir_name '../..': must name a folder inside results/"),
         ("--scene_name /lego", "--scene_name '/lego': must name a folder inside results/"),
         ("--split infer_train --test_view right", "--test_view right: --split infer_train renders all train views"),
-        ("--split infer_train --root_dir builtin", "--root_dir builtin: nothing is written there"),
+        ("--split infer_train --root_dir builtin", "--root_dir builtin: cannot be written to"),
     ]
 }
 
@@ -214,7 +214,7 @@ def test_what_does_not_fit_the_run_that_is_there_is_refused(here: Path, capsys: 
     train_online(f"{STREAM} --exp_name o")
     checkpoint_path("o", 2).unlink()
     for main, flags, why in (
-        (online_main, f"{STREAM} --exp_name o --resume 4", "ckpts/o/epoch=2.ckpt is not there; it can go on from 2"),
+        (online_main, f"{STREAM} --exp_name o --resume 4", "ckpts/o/epoch=2.ckpt is missing; give one of 2"),
         (online_main, f"{STREAM} --exp_name o --num_iters_per_chunk 9", "(it differs in num_iters_per_chunk)"),
         (train_main, f"{RIGHT} --exp_name bad --ckpt_path ckpts/o/epoch=3.ckpt", "was not written by train.py"),
     ):
@@ -222,7 +222,7 @@ def test_what_does_not_fit_the_run_that_is_there_is_refused(here: Path, capsys: 
 
 
 def test_a_checkpoint_of_another_scene_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    why = "--ckpt_path: is of another scene, which has more or fewer rays; give the same --root_dir"
+    why = "--ckpt_path: is of a scene with a different number of rays; give the same --root_dir"
     Path("tiny/transforms_train.json").write_text(Path("tiny/transforms_val.json").read_text())
     flags = f"{RIGHT} --num_epochs 20 --exp_name bad --ckpt_path ckpts/r/epoch=8.ckpt"
     assert_refused(train_main, flags, why, capsys)
@@ -233,7 +233,7 @@ def test_a_stream_without_views_to_evaluate_is_refused(
     scene_only: Path, split: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(f"tiny/transforms_{split}.json").write_text('{"camera_angle_x": 0.7, "frames": []}')
-    assert_refused(online_main, f"{STREAM} --exp_name bad", f"tiny/transforms_{split}.json: has no list", capsys)
+    assert_refused(online_main, f"{STREAM} --exp_name bad", f"tiny/transforms_{split}.json: has no 'frames'", capsys)
 
 
 def test_a_side_without_views_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

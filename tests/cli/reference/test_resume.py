@@ -68,7 +68,7 @@ def test_the_same_command_goes_on_exactly_after_an_interruption(
     with monkeypatch.context() as patch:
         interrupt_after_epoch(10, patch)
         assert train_main(f"{command} parts".split()) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert saved("parts") == [9, 10]
     train(f"{command} parts")
     assert saved("parts") == saved("whole")
@@ -120,7 +120,7 @@ def test_the_same_command_goes_on_exactly_from_the_last_chunk(
     for step in (3, CHUNK, CHUNK + 1, 2 * CHUNK + 5):
         finished, parts = (step - 1) // CHUNK, f"parts-{step}"
         steps_of(f"{command} --exp_name {parts}", monkeypatch, interrupt_at=step)
-        assert "goes on from the last finished chunk" in capsys.readouterr().err
+        assert "resumes from the last finished chunk" in capsys.readouterr().err
         assert saved(parts)[-1:] == ([finished] if finished else [])
         assert steps_of(f"{command} --exp_name {parts}", monkeypatch) == (3 - finished) * CHUNK
         assert_same_checkpoint(checkpoint_path(parts, 3), checkpoint_path("whole", 3))

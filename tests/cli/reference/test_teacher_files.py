@@ -43,7 +43,10 @@ def test_losses_are_read_where_they_are_and_computed_where_not(here: Path, capsy
     """Both give the same memory; other losses fill it with other rays."""
     command = f"{LEFT} {REPLAY} --num_epochs 9 --exp_name"
     train(f"{command} computed")
-    assert "stage1_losses: tiny/stage1_losses/loss_0.pt is missing; computed" in capsys.readouterr().out
+    assert (
+        "stage1_losses: tiny/stage1_losses/loss_0.pt is missing; using the checkpoint's model"
+        in capsys.readouterr().out
+    )
     evaluate(f"{EVAL} --split infer_train --test_view NA")
     train(f"{command} read")
     assert "stage1_losses: 3 files from tiny/stage1_losses\n" in capsys.readouterr().out
@@ -91,9 +94,9 @@ NO_NUMBER = torch.full((16, 16), torch.nan)
         (LOSS, b"no tensor", "is not an (H, W) tensor of losses"),
         (LOSS, torch.zeros(16, 16, 3), "is not an (H, W) tensor of losses"),
         (LOSS, torch.zeros(16, 16, dtype=torch.int32), "is not an (H, W) tensor of losses"),
-        (LOSS, -torch.ones(16, 16), "holds losses below 0"),
-        (LOSS, NO_NUMBER, "no numbers"),
-        (LOSS, 1.0 / torch.zeros(16, 16), "no numbers"),
+        (LOSS, -torch.ones(16, 16), "holds negative"),
+        (LOSS, NO_NUMBER, "NaN losses"),
+        (LOSS, 1.0 / torch.zeros(16, 16), "NaN losses"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

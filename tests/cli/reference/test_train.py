@@ -121,7 +121,7 @@ def test_another_optimiser_learns(here: Path) -> None:
 def test_a_buffer_larger_than_the_rays_there_are_keeps_all(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train(f"{LEFT} {REPLAY} --buffer_size 5000 --num_epochs 9 --exp_name l")
     printed = "".join(capfd.readouterr())
-    assert "room for 5,000 rays, and all tasks but the last have 768; all are kept\n" in printed
+    assert "room for 5,000 rays, but all tasks except the last have only 768; all are kept\n" in printed
     assert printed.count("all are kept") == 1
     assert len(memory_of("l", 9)["frames"]) == 768
 

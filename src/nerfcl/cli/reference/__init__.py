@@ -1,7 +1,5 @@
-"""The reference project's command lines, on this project's own loop, strategies and fields.
-
-They are train.py, train_online.py and eval.py.
-"""
+"""The reference project's command lines train.py, train_online.py and eval.py, on nerfcl's own loop, strategies and
+fields."""
 
 from __future__ import annotations
 
@@ -22,27 +20,27 @@ from nerfcl.errors import NerfclError
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
-    """Do what train.py does.
+    """Run train.py.
 
     Args:
         arguments: the command line without the program's name; None takes the process's own.
 
     Returns:
-        Exit code: 0, or 2 when the user has something to put right, 130 when interrupted.
+        Exit code: 0 on success, 2 on an error that the user can fix, 130 if interrupted.
     """
 
     def run(options: Namespace) -> None:
         check_train(options)
-        from nerfcl.cli.reference.train import run  # here, not above: torch takes seconds to load, --help must not
+        from nerfcl.cli.reference.train import run  # a late import: torch takes seconds to load, which --help must not
 
         run(options)
 
-    how = "the same command goes on from the last checkpoint in ckpts/"
+    how = "the same command resumes from the last checkpoint in ckpts/"
     return _main("train.py", run, train_parser().parse_args(arguments), how)
 
 
 def online_main(arguments: Sequence[str] | None = None) -> int:
-    """Do what train_online.py does; see `train_main`."""
+    """Run train_online.py; see `train_main`."""
 
     def run(options: Namespace) -> None:
         check_online(options)
@@ -50,12 +48,12 @@ def online_main(arguments: Sequence[str] | None = None) -> int:
 
         run(options)
 
-    how = "the same command without --resume goes on from the last finished chunk in ckpts/"
+    how = "the same command without --resume resumes from the last finished chunk in ckpts/"
     return _main("train_online.py", run, online_parser().parse_args(arguments), how)
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:
-    """Do what eval.py does; see `train_main`."""
+    """Run eval.py; see `train_main`."""
 
     def run(options: Namespace) -> None:
         check_eval(options)
@@ -63,7 +61,7 @@ def eval_main(arguments: Sequence[str] | None = None) -> int:
 
         run(options)
 
-    return _main("eval.py", run, eval_parser().parse_args(arguments), "the same command begins anew")
+    return _main("eval.py", run, eval_parser().parse_args(arguments), "the same command starts over")
 
 
 def _main(program: str, run: Callable[[Namespace], None], options: Namespace, how_to_go_on: str) -> int:

@@ -1,4 +1,4 @@
-"""Callbacks under the reference project's names: checkpoints by epoch, and what TensorBoard shows."""
+"""Callbacks with the reference project's names: checkpoints by epoch, and TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ KEPT = 5
 
 
 class CheckpointKeeper(Callback):
-    """Saves a learner at each validation: the best few by a monitored loss stay, and always the last.
+    """Saves a learner at each validation; keeps the checkpoints of the lowest monitored losses, and always the last.
 
-    What is there already is taken into account, so that an interrupted run goes on as if it had not been.
+    Existing checkpoints are taken into account, so that an interrupted run continues as if it had not been interrupted.
 
     Args:
-        run: what is trained; its folder has the files epoch=N.ckpt.
-        extra: what the checkpoints tell beside the description.
-        monitored: position of the group whose validation loss decides; small is good.
-        before: epochs before the present experience.
-        epoch_steps: steps of an epoch of the present experience.
+        run: run being trained; its folder holds the files epoch=N.ckpt.
+        extra: additional content of the checkpoints.
+        monitored: index of the group whose validation loss is monitored.
+        before: epochs before the current experience.
+        epoch_steps: steps per epoch of the current experience.
     """
 
     def __init__(self, run: Run, extra: dict[str, Any], monitored: int, before: int, epoch_steps: int) -> None:
@@ -40,7 +40,7 @@ class CheckpointKeeper(Callback):
         }
 
     def on_evaluation(self, learner: Learner) -> None:
-        """Save, and remove what is neither among the best any more nor the last."""
+        """Save, and remove checkpoints that are neither among the best nor the last."""
         epoch = self._before + learner.at // self._epoch_steps
         _save(self._run, learner, epoch, {**self._extra, "epoch": epoch})
         self.losses[epoch] = validation_losses(learner.history)[self._monitored]
@@ -48,12 +48,12 @@ class CheckpointKeeper(Callback):
 
 
 class ChunkKeeper(Callback):
-    """Saves a learner after each chunk: the best few of those that were validated stay, and always the last.
+    """Saves a learner after each chunk; keeps the checkpoints of the lowest validation losses, and always the last.
 
     Args:
-        run: what is trained; its folder has the files epoch=N.ckpt of chunks so far; those of later chunks are removed.
-        extra: what the checkpoints tell beside the description.
-        done: chunks so far.
+        run: run being trained; its folder holds the files epoch=N.ckpt. Those of chunks after `done` are removed.
+        extra: additional content of the checkpoints.
+        done: number of chunks learned.
     """
 
     def __init__(self, run: Run, extra: dict[str, Any], done: int) -> None:
@@ -66,7 +66,7 @@ class ChunkKeeper(Callback):
                 self.losses[epoch] = _loss_after(epoch, load_checkpoint(path).history)
 
     def on_experience_end(self, learner: Learner) -> None:
-        """Save, and remove what is neither among the best any more nor the last."""
+        """Save, and remove checkpoints that are neither among the best nor the last."""
         _save(self._run, learner, learner.done, self._extra)
         self.losses[learner.done] = _loss_after(learner.done, learner.history)
         _remove_others(self._run.folder, self.losses, learner.done)
@@ -78,7 +78,7 @@ def _save(run: Run, learner: Learner, epoch: int, extra: dict[str, Any]) -> None
 
 
 def _remove_others(folder: Path, losses: dict[int, float], last: int) -> None:
-    """Remove checkpoints that are neither among the best few nor the last; what was not validated is none of those."""
+    """Remove checkpoints that are neither among the best nor the last; those without validation are never best."""
     validated = [epoch for epoch in losses if losses[epoch] < math.inf]
     best = sorted(validated, key=lambda epoch: losses[epoch])[:KEPT]
     for other in set(losses) - {*best, last}:
@@ -87,16 +87,16 @@ def _remove_others(folder: Path, losses: dict[int, float], last: int) -> None:
 
 
 def _loss_after(chunk: int, history: History) -> float:
-    """Find the validation loss after a chunk; infinite where it was not validated."""
+    """Return the validation loss after a chunk; infinity if it was not validated."""
     validated = history.validation and history.validation[-1].at == chunk
     return validation_losses(history)[0] if validated else math.inf
 
 
 class Board(TensorBoardWriter):
-    """TensorBoard under the reference's names: val/loss_r and val/psnr_r of the right side, likewise _l.
+    """TensorBoard writer with the reference's names: val/loss_r and val/psnr_r for the right side, _l for the left.
 
     Args:
-        folder: of the event files.
+        folder: folder of the event files.
         tasks: names of the stream's groups: sides, or "all", which has no suffix.
         purge_step: see `TensorBoardWriter`.
     """
@@ -114,18 +114,18 @@ class Board(TensorBoardWriter):
             self._writer.add_scalar(f"val/psnr{suffix}", psnr, history.steps)
 
     def on_experience_end(self, learner: Learner) -> None:
-        """Add nothing: the experience's end was a validation, too."""
+        """Write nothing new: the end of an experience has already been validated."""
         del learner
         self._writer.flush()
 
 
 def validation_losses(history: History) -> list[float]:
-    """Compute each group's latest validation loss: the mean over views of the mean squared error."""
+    """Compute the latest validation loss of each group: the mean squared error, averaged over views."""
     return [sum(10.0 ** (-psnr / 10.0) for psnr in views) / len(views) for views in history.validation[-1].psnr]
 
 
 def checkpoint_file(folder: Path, epoch: int) -> Path:
-    """Return where the checkpoint of an epoch is."""
+    """Return the path of the checkpoint of an epoch."""
     return folder / f"epoch={epoch}.ckpt"
 
 

@@ -1,4 +1,4 @@
-"""The reference project's flags -> the description of an experiment."""
+"""From the reference project's flags to the description of an experiment."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from nerfcl.strategies.strategy import Strategy
 from nerfcl.training.checkpoints import Checkpoint, load_checkpoint
 from nerfcl.training.settings import EvaluationSettings, OptimiserSettings, TrainingSettings
 
-EVALUATED_VIEWS = 8  # validation views of a task
-# Flags that do not decide what is learned.
+EVALUATED_VIEWS = 8  # validation views per task
+# Flags that do not affect what is learned.
 APART = ("device", "chunk", "exp_name", "val_after_n_epochs", "resume", "save_plots")
 _DRAWS = {"random": "random", "weighted_random": "weighted", "topk": "topk"}
 _SCHEDULES = {"steplr": "step", "cosine": "cosine", "poly": "poly"}
@@ -34,8 +34,8 @@ def train_experiment(options: Namespace, tasks: tuple[str, ...], epochs: int) ->
 
     Args:
         options: checked flags.
-        tasks: in order; the last one, or the only one that there is a past of, is learned.
-        epochs: of the task that is learned.
+        tasks: tasks of the stream, in order.
+        epochs: epochs per task.
     """
     evaluation = EvaluationSettings(
         evaluate_epochs=options.val_after_n_epochs, evaluate_views=EVALUATED_VIEWS, frame_every=0
@@ -64,14 +64,14 @@ def online_experiment(options: Namespace) -> Experiment:
 
 
 def told_flags(options: Namespace) -> dict[str, Any]:
-    """List the flags that decide what is learned."""
+    """Return the flags that affect what is learned."""
     return {name: value for name, value in vars(options).items() if name not in APART}
 
 
 def told_by(checkpoint: Checkpoint) -> dict[str, Any]:
-    """List the flags, the epoch and the tasks that a checkpoint tells, also one of version 0.1.
+    """Return the flags, the epoch and the tasks recorded in a checkpoint, including those of version 0.1.
 
-    One that nerfcl's own commands wrote tells `pixel_center` only.
+    Checkpoints of nerfcl's own commands record `pixel_center` only.
     """
     scene = (checkpoint.experiment or {}).get("scene") or {}
     center = scene.get("pixel_center", SceneSettings.pixel_center)
@@ -79,10 +79,10 @@ def told_by(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def check_layout(options: Namespace) -> None:
-    """Refuse a scene of another layout than `--dataset_name`.
+    """Reject a scene whose layout is not `--dataset_name`.
 
     Raises:
-        NerfclError: names the layout that it has.
+        NerfclError: the layouts differ; names the right one.
     """
     root = Path(options.root_dir)
     is_llff = (root / "poses_bounds.npy").exists()
@@ -90,12 +90,12 @@ def check_layout(options: Namespace) -> None:
         found, layout = ("", "llff") if is_llff else ("no ", "blender")
         raise NerfclError(
             f"--dataset_name {options.dataset_name}: {options.root_dir} holds {found}poses_bounds.npy; "
-            f"use --dataset_name {layout}, or name another --root_dir"
+            f"use --dataset_name {layout}, or give another --root_dir"
         )
 
 
 def scene_settings(options: Namespace, pixel_center: float) -> SceneSettings:
-    """Return which scene the flags name."""
+    """Return the settings of the scene that the flags select."""
     width, height = options.img_wh
     return SceneSettings(
         data=options.root_dir, size=(width, height), spheric_poses=options.spheric_poses, pixel_center=pixel_center
@@ -103,10 +103,10 @@ def scene_settings(options: Namespace, pixel_center: float) -> SceneSettings:
 
 
 def checkpoint_of(options: Namespace) -> Checkpoint:
-    """Read the checkpoint that `--ckpt_path` names.
+    """Read the checkpoint at `--ckpt_path`.
 
     Raises:
-        NerfclError: it is missing, damaged, or of another field than `--field`.
+        NerfclError: it is missing, damaged, or of a field other than `--field`.
     """
     path = Path(options.ckpt_path)
     checkpoint = load_checkpoint(path)
@@ -117,15 +117,15 @@ def checkpoint_of(options: Namespace) -> Checkpoint:
 
 
 def resampled(settings: ModelSettings, options: Namespace) -> ModelSettings:
-    """Return a checkpoint's model settings with a ray's samples as the flags say, for the reference networks.
+    """Return a checkpoint's model settings, with the flags' sampling of rays if it holds the reference networks.
 
     Raises:
-        NerfclError: with a fine network there must be samples for it, and without one none.
+        NerfclError: the flags sample a fine network that the checkpoint lacks, or do not sample one that it has.
     """
     if not isinstance(settings, HierarchicalModelSettings):
         return settings
     if bool(settings.field.importance) != bool(options.N_importance):
-        held = "a fine network" if settings.field.importance else "no fine network"
+        held = "a fine network; give at least 1" if settings.field.importance else "no fine network; give 0"
         raise NerfclError(f"--N_importance {options.N_importance}: the checkpoint has {held}")
     return replace(settings, field=replace(settings.field, **_sampling(options)))
 

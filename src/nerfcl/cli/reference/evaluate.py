@@ -1,4 +1,4 @@
-"""eval.py: renders test views and scores them, or train views and writes down what the model renders for them."""
+"""eval.py: renders and scores test views, or renders train views and writes soft targets and losses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(options: Namespace) -> None:
         options: checked flags; see `options.py`.
 
     Raises:
-        NerfclError: something the user can put right; then nothing was rendered.
+        NerfclError: the user can fix the error; nothing was rendered.
     """
     device = Experiment(device=options.device).torch_device
     checkpoint = checkpoint_of(options)
@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
     side = "all" if options.test_view == "NA" else options.test_view
     views = scene.train if options.split == "infer_train" else scene.test.select(select_views(scene.test, side))
     if not len(views):
-        raise NerfclError(f"--test_view {side}: scene '{scene.name}' has no such test view")
+        raise NerfclError(f"--test_view {side}: scene '{scene.name}' has no such test views; give NA for all")
     root = Path(options.root_dir)
     results = Path("results") / options.dataset_name / options.scene_name / options.save_dir_name
     for folder in (root / COLOURS, root / LOSSES, results) if options.split == "infer_train" else (results,):
@@ -55,7 +55,7 @@ def run(options: Namespace) -> None:
     for view in render_views(model, views, track=track):
         if options.split == "infer_train":
             truth = views.images[view.index].float() / 255.0
-            losses = (view.rendering.rgb.cpu() - truth).square().mean(-1)  # (H, W), before colours were rounded
+            losses = (view.rendering.rgb.cpu() - truth).square().mean(-1)  # (H, W), before rounding to 8 bits
             write_colours(colours_file(root, view.index), view.image)
             write_losses(losses_file(root, view.index), losses)
         else:
@@ -78,13 +78,13 @@ def run(options: Namespace) -> None:
 
 
 def write_depth(folder: Path, index: int, depth: np.ndarray, form: str) -> None:
-    """Write (H, W) depths.
+    """Write a depth map.
 
     Args:
-        folder: where to.
-        index: of the view, for the name: depth_III.pfm or depth_III.
-        depth: world units.
-        form: "pfm" (rows from the bottom upwards, little endian), or "bytes" (float32 numbers, rows from the top).
+        folder: output folder.
+        index: index of the view, for the file name: depth_III.pfm or depth_III.
+        depth: (H, W) in world units.
+        form: "pfm" (little-endian, rows from the bottom), or "bytes" (raw little-endian float32, rows from the top).
     """
     name, data = f"depth_{index:03d}", depth.astype("<f4")
     if form == "pfm":
@@ -103,7 +103,7 @@ def _write_gif(path: Path, images: list[np.ndarray]) -> None:
 def _check_writable(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
-        # The superuser may write what is marked read-only, but nobody meant that.
+        # Root may write to read-only folders, which is hardly intended.
         if not there.stat().st_mode & 0o222:
             raise PermissionError(errno.EACCES, f"{there} is read-only")
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,5 +111,5 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise NerfclError(
-            f"{folder}: cannot be written ({error.strerror}); make it writable, or use a copy of the folder that is"
+            f"{folder}: cannot be written ({error.strerror}); make it writable, or use a writable copy of the folder"
         ) from error

@@ -1,4 +1,4 @@
-"""train_online.py: learns a trajectory of frames, a chunk at a time, and goes on from a finished chunk."""
+"""train_online.py: learns a trajectory of frames, a chunk at a time, and resumes from a finished chunk."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nerfcl.training.learner import Learner
 
 
 def run(options: Namespace) -> None:
-    """Learn the stream from where it stands, and say in the end what was written and how good it is.
+    """Learn the stream from where it stopped, and print the mean PSNR and what was written.
 
     Args:
         options: checked flags; see `options.py`.
 
     Raises:
-        NerfclError: something the user can put right; then nothing was written, but for chunks so far.
+        NerfclError: the user can fix the error; nothing was written except for finished chunks.
     """
     experiment = online_experiment(options)
     check_layout(options)
@@ -36,12 +36,12 @@ def run(options: Namespace) -> None:
     prepared = prepare(experiment)
     for split in ("val", "test"):
         if not len(getattr(prepared.stream.groups[0], split)):
-            raise NerfclError(f"--root_dir {options.root_dir}: has no {split} view; add some, or name another folder")
+            raise NerfclError(f"--root_dir {options.root_dir}: has no {split} views; add some, or give another folder")
     execute(experiment, folder, label=options.exp_name, outputs=_Outputs(options), prepared=prepared)
 
 
 class _Outputs:
-    """Checkpoints by chunk in ckpts/, event files in logs/, and bars of every frame in plots/.
+    """Checkpoints by chunk in ckpts/, event files in logs/, and bar charts of all frames in plots/.
 
     Args:
         options: checked flags.
@@ -76,7 +76,7 @@ class _Outputs:
         step = learner.history.steps + 1
         assert self._keeper is not None
         with run.progress_bar(self._options.exp_name) as bar, Board(self._logs, ["all"], purge_step=step) as board:
-            # The keeper last: what a kill takes of the others is made again with the chunk.
+            # The keeper last: what a kill loses of the others is redone with the chunk.
             yield [bar, board, *([self._plots] if self._plots else []), self._keeper]
 
     def finish(self, run: Run, learner: Learner) -> dict[str, Any]:
@@ -95,10 +95,10 @@ class _Outputs:
 
 
 def _check_origin(folder: Path, options: Namespace) -> None:
-    """Refuse `--resume` where the checkpoint of the chunk before is missing."""
+    """Reject `--resume` if the checkpoint of the chunk before is missing."""
     saved = saved_epochs(folder)
     chunk = options.resume // options.chunk_size
     if options.resume and chunk not in saved:
         others = ", ".join(str(epoch * options.chunk_size) for epoch in saved if epoch < options.num_epochs)
-        there = f"it can go on from {others}" if others else "no other is there, either"
-        raise NerfclError(f"--resume {options.resume}: {checkpoint_file(folder, chunk)} is not there; {there}")
+        there = f"give one of {others}" if others else "there are no others, either; leave it out"
+        raise NerfclError(f"--resume {options.resume}: {checkpoint_file(folder, chunk)} is missing; {there}")

@@ -1,6 +1,6 @@
 """The flags of the reference project's train.py, train_online.py and eval.py, with its names, defaults and choices.
 
-No heavy import here, so that `--help` is quick.
+No heavy imports, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ FIELDS = ("hashgrid", "nerf")
 _LENGTHS = ("num_frames", "chunk_size", "num_iters_per_chunk")
 _ONLINE = ("online_cl_mode", *_LENGTHS, "save_plots", "resume")
 _EXAMPLES = {"num_frames": 100, "chunk_size": 2, "num_iters_per_chunk": 32}
-# What train_online.py refuses, and why.
+# Flags that train_online.py rejects, and why.
 _NOT_ONLINE = {
-    "continual_mode": "is for tasks that begin and end, a stream has none; use train.py, or leave it out",
-    "train_view": "is for tasks that begin and end, a stream has none; use train.py, or leave it out",
-    "distillation": "must know where a task ends, which a stream does not tell; leave it out",
-    "use_soft_targets_for_replay": "must know where a task ends, which a stream does not tell; leave it out",
-    "ckpt_path": "is for train.py; here the same command goes on from the last chunk, or --resume FRAME from another",
+    "continual_mode": "is for tasks, which a stream does not have; use train.py, or leave it out",
+    "train_view": "is for tasks, which a stream does not have; use train.py, or leave it out",
+    "distillation": "needs to know where tasks end, which a stream does not announce; leave it out",
+    "use_soft_targets_for_replay": "needs to know where tasks end, which a stream does not announce; leave it out",
+    "ckpt_path": "is for train.py; here the same command resumes from the last chunk, --resume FRAME from another",
 }
-# What each of these needs to have any effect: flag and what it is where it was not given, needed flag.
+# Flags without effect unless another is given: flag -> (its default, the flag that it needs).
 _NEEDS = {
     "buffer_size": (20480, "use_replay_buf"),
     "buffer_fill_mode": (None, "use_replay_buf"),
@@ -39,7 +39,7 @@ _NEEDS = {
     "imgcentre_ratio": (0.3, "use_imgcentre_weight"),
     "train_view": (None, "continual_mode"),
 }
-# What the fields of a description are called here, where they are called otherwise.
+# Names of options -> names of flags here, where they differ.
 _CALLED_HERE = {
     "data": "root_dir",
     "out": "exp_name",
@@ -64,122 +64,122 @@ _CALLED_HERE = {
 }
 
 _TRAIN_EPILOG = """\
-Learning rates: the reference project's own (--lr 5e-4 --lr_scheduler steplr with decay) suits --field nerf. 2e-2 suits
-the grid field, which is the default: take --lr 2e-2 --lr_scheduler cosine, and fewer epochs, about --num_epochs 9.
+Learning rates: the reference project's own (--lr 5e-4 --lr_scheduler steplr with decay) suits --field nerf. The default
+grid field learns best with 2e-2: use --lr 2e-2 --lr_scheduler cosine, and fewer epochs, about --num_epochs 9.
 
-Checkpoints go to ckpts/EXP_NAME/epoch=N.ckpt (the best five by --monitor, and always the last), TensorBoard's events to
-logs/EXP_NAME. The same command given again goes on from the last checkpoint. What is left of the reference project's
-flags is for its online experiment, in train_online.py.
+Checkpoints are written to ckpts/EXP_NAME/epoch=N.ckpt (the best five by --monitor, and always the last), TensorBoard
+events to logs/EXP_NAME. The same command resumes from the last checkpoint. The reference project's other flags are for
+its online experiment, see train_online.py.
 """
 _ONLINE_EPILOG = """\
-The first --num_frames train frames, from frame 0 always on to the nearest camera, come in chunks of --chunk_size; an
-epoch is one chunk, learned for --num_iters_per_chunk steps. With --use_replay_buf every ray seen so far is kept, and
-from the second chunk on as many old rays as new ones are drawn, with probability proportional to their latest loss,
---exploration_ratio of them uniformly.
+The first --num_frames train frames of a nearest-neighbour tour of the cameras, which starts at frame 0, come in chunks
+of --chunk_size; an epoch is one chunk, learned for --num_iters_per_chunk steps. With --use_replay_buf every ray seen so
+far is kept, and from the second chunk on as many past rays as new ones are drawn, with probability proportional to
+their latest loss, a fraction of --exploration_ratio uniformly.
 
 Learning rates: the reference project's own (--lr 5e-4 --lr_scheduler steplr --decay_step 2 4 8) suits --field nerf. It
-starves the grid field, which is the default: take --lr 2e-2 and no decay, --decay_step 1000.
+decays too soon for the default grid field: use --lr 2e-2 and no decay, --decay_step 1000.
 
-Checkpoints go to ckpts/EXP_NAME/epoch=N.ckpt after chunk N (the best five by --monitor of those that were validated,
-and always the last), TensorBoard's events to logs/EXP_NAME. The same command given again goes on from the last chunk;
---resume FRAME goes back to an earlier one, and takes the checkpoints of later ones away. Test views are rendered once,
-at the end. --save_plots writes bars of loss and PSNR of every frame seen so far to plots/EXP_NAME/plotloss_N.png and
-plotpsnr_N.png after chunk N, and in the end plotloss.gif and plotpsnr.gif.
+Checkpoints are written to ckpts/EXP_NAME/epoch=N.ckpt after chunk N (the best five by --monitor of those validated, and
+always the last), TensorBoard events to logs/EXP_NAME. The same command resumes from the last chunk; --resume FRAME goes
+back to an earlier one, and removes the checkpoints of later ones. Test views are rendered once, at the end.
+--save_plots writes bar charts of loss and PSNR of every frame seen so far to plots/EXP_NAME/plotloss_N.png and
+plotpsnr_N.png after chunk N, and plotloss.gif and plotpsnr.gif at the end.
 """
 _ONLINE_HELP = {
-    "batch_size": "new rays a step; with --use_replay_buf as many old ones, too",
-    "num_epochs": "chunks that are learned; the stream has NUM_FRAMES / CHUNK_SIZE",
+    "batch_size": "new rays per step; with --use_replay_buf as many past ones are added",
+    "num_epochs": "chunks to learn; the stream has NUM_FRAMES / CHUNK_SIZE",
     "use_replay_buf": "replay rays of earlier chunks",
-    "buffer_size": "the most rays that are stored; all of them if it is not given",
-    "buffer_fill_mode": "with --buffer_size, which: of highest loss, every k-th, random (as if not given)",
-    "buffer_sample_mode": "which of them are replayed; weighted_random if it is not given",
-    "dynamic_buffer_update": "as it is: stored losses become the latest ones seen",
-    "online_cl_mode": "must be given: learn a stream of frames",
-    "num_frames": "frames of the stream; must be given",
-    "chunk_size": "frames that come together; must be given",
-    "num_iters_per_chunk": "steps a chunk; must be given",
-    "save_plots": "draw loss and PSNR of every frame seen so far after every chunk; costs time",
-    "resume": "go on from the chunk that begins with this frame, a multiple of CHUNK_SIZE; 0 is from the last one",
-    "val_after_n_epochs": "chunks between validations on 8 views; the last chunk is always followed by one",
-    "exp_name": "names the folders in ckpts/, logs/ and plots/",
-    "monitor": "what the best minimise: val/loss",
+    "buffer_size": "maximum number of stored rays; unlimited if not given",
+    "buffer_fill_mode": "with --buffer_size, which rays: of highest loss, every k-th, random (if not given)",
+    "buffer_sample_mode": "which of them are replayed; weighted_random if not given",
+    "dynamic_buffer_update": "always on here: update stored losses after each replay",
+    "online_cl_mode": "required: learn a stream of frames",
+    "num_frames": "frames in the stream; required",
+    "chunk_size": "frames per chunk; required",
+    "num_iters_per_chunk": "steps per chunk; required",
+    "save_plots": "plot loss and PSNR of every frame seen so far after every chunk; takes time",
+    "resume": "resume at the chunk that begins with this frame, a multiple of CHUNK_SIZE; 0 resumes after the last one",
+    "val_after_n_epochs": "chunks between validations on 8 views; the last chunk is always validated",
+    "exp_name": "name of the folders in ckpts/, logs/ and plots/",
+    "monitor": "what selects the best: val/loss",
     **dict.fromkeys(_NOT_ONLINE, argparse.SUPPRESS),
 }
 _EVAL_EPILOG = """\
 --split test writes results/DATASET_NAME/SCENE_NAME/SAVE_DIR_NAME/r_I.png. --split infer_train renders all train views
 and writes ROOT_DIR/soft_targets/r_I.png and ROOT_DIR/stage1_losses/loss_I.pt, from which train.py takes soft targets
-and losses. Both write SCENE_NAME.gif into the first folder, and print the mean PSNR.
+and losses. Both write SCENE_NAME.gif to the results folder, and print the mean PSNR.
 """
 
 
 def train_parser() -> ArgumentParser:
-    """Make the parser of train.py."""
+    """Create the parser of train.py."""
     what = "Trains a radiance field on one side of a scene, then on the other."
     return _learning_parser(_parser("train.py", what, _TRAIN_EPILOG), {})
 
 
 def online_parser() -> ArgumentParser:
-    """Make the parser of train_online.py: the same flags, but a buffer without a size keeps everything."""
-    what = "Trains a radiance field on a stream of frames, of which nobody says where a task begins or ends."
+    """Create the parser of train_online.py: the same flags, but a buffer without a size is unlimited."""
+    what = "Trains a radiance field on a stream of frames without task boundaries."
     parser = _learning_parser(_parser("train_online.py", what, _ONLINE_EPILOG), _ONLINE_HELP)
     parser.set_defaults(buffer_size=None)
     return parser
 
 
 def _learning_parser(parser: ArgumentParser, helps: dict[str, str]) -> ArgumentParser:
-    """Add the flags of both programs that train; some have another help in one of them."""
+    """Add the flags that both training programs share; `helps` overrides help texts."""
 
     def add(flag: str, *, help: str, **how: Any) -> None:
         parser.add_argument(flag, help=helps.get(flag.removeprefix("--"), help), **how)
 
     _add_scene(parser, ("blender", "llff", "blender_online"))
     _add_sampling(parser, chunk=32 * 1024)
-    add("--perturb", type=float, default=1.0, help="how far coarse samples move at random; only for --field nerf")
+    add("--perturb", type=float, default=1.0, help="random jitter of coarse samples; only for --field nerf")
     add("--noise_std", type=float, default=1.0, help="standard deviation of noise on densities; only for --field nerf")
     add("--loss_type", default="mse", choices=["mse"], help="mean squared error")
-    add("--batch_size", type=int, default=1024, help="new rays a step")
+    add("--batch_size", type=int, default=1024, help="new rays per step")
     add("--num_epochs", type=int, default=16, help="epochs (passes over the rays) since the start of the first task")
-    add("--num_gpus", type=int, default=1, help="1")
-    add("--ckpt_path", help="go on from here: with the same task, or with the other side as the second task")
-    add("--prefixes_to_ignore", nargs="+", default=["loss"], help="of a checkpoint's keys; as it is")
+    add("--num_gpus", type=int, default=1, help="must be 1")
+    add("--ckpt_path", help="checkpoint to resume from: the same task, or the other side as the second task")
+    add("--prefixes_to_ignore", nargs="+", default=["loss"], help="prefixes of checkpoint keys; cannot be changed")
 
-    add("--optimizer", default="adam", choices=["sgd", "adam", "radam", "ranger"], help="ranger is left out")
-    add("--lr", type=float, default=5e-4, help="highest learning rate; see below")
-    add("--momentum", type=float, default=0.9, help="of sgd")
-    add("--weight_decay", type=float, default=0, help="added to the gradient, times the parameter")
+    add("--optimizer", default="adam", choices=["sgd", "adam", "radam", "ranger"], help="ranger is not supported")
+    add("--lr", type=float, default=5e-4, help="peak learning rate; see below")
+    add("--momentum", type=float, default=0.9, help="momentum of sgd")
+    add("--weight_decay", type=float, default=0, help="factor on the parameters, which are added to their gradients")
     add("--lr_scheduler", default="steplr", choices=["steplr", "cosine", "poly"], help="by epochs since the start")
-    add("--warmup_multiplier", type=float, default=1.0, help="the rate after warming up, as a multiple of --lr")
-    add("--warmup_epochs", type=int, default=0, help="epochs over which the rate rises first, with sgd and adam")
+    add("--warmup_multiplier", type=float, default=1.0, help="rate after the warm-up, as a multiple of --lr")
+    add("--warmup_epochs", type=int, default=0, help="warm-up epochs, with sgd and adam")
     add("--decay_step", nargs="+", type=int, default=[20], help="steplr: epochs at which the rate decays")
-    add("--decay_gamma", type=float, default=0.1, help="steplr: by what it is multiplied then")
-    add("--poly_exp", type=float, default=0.9, help="poly: exponent of what is left of the epochs")
+    add("--decay_gamma", type=float, default=0.1, help="steplr: factor of the decay")
+    add("--poly_exp", type=float, default=0.9, help="poly: exponent of (1 - epoch / epochs)")
 
     add("--continual_mode", action="store_true", help="train on one side only")
-    add("--train_view", choices=["right", "left"], help="which: cameras with world x > 0 are right")
-    add("--distillation", action="store_true", help="what the first task's model renders here is a second target")
+    add("--train_view", choices=["right", "left"], help="which side: cameras with world x > 0 are right")
+    add("--distillation", action="store_true", help="also train towards the first task's model on these views")
     add("--use_replay_buf", action="store_true", help="replay stored rays of the first task")
-    add("--buffer_size", type=int, default=20480, help="how many rays are stored")
+    add("--buffer_size", type=int, default=20480, help="number of stored rays")
     add("--buffer_fill_mode", choices=["topk", "uniform", "random"], help="which: of highest loss, every k-th, random")
     add("--buffer_sample_mode", choices=["random", "weighted_random", "topk"], help="which of them are replayed")
-    add("--use_soft_targets_for_replay", action="store_true", help="replay the first task's model's colours")
+    add("--use_soft_targets_for_replay", action="store_true", help="replay colours rendered by the first task's model")
     add("--exploration_ratio", type=float, default=0.0, help="weighted_random: fraction drawn uniformly")
-    add("--dynamic_buffer_update", action="store_true", help="stored losses become the latest ones seen")
-    add("--use_imgcentre_weight", action="store_true", help="weighted_random: weigh by distance to the image's centre")
-    add("--imgcentre_ratio", type=float, default=0.3, help="fraction of that in a ray's weight")
+    add("--dynamic_buffer_update", action="store_true", help="update stored losses after each replay")
+    add("--use_imgcentre_weight", action="store_true", help="weighted_random: weight by distance to the image centre")
+    add("--imgcentre_ratio", type=float, default=0.3, help="fraction of a ray's weight that depends on it")
 
     _add_online(parser, helps)
     add("--val_after_n_epochs", type=int, required=True, help="epochs between validations on 8 views of each side")
-    add("--exp_name", required=True, help="names the folders in ckpts/ and logs/")
-    add("--exp_seed", type=int, required=True, help="seed of everything random")
-    add("--monitor", required=True, choices=["val/loss", "val/loss_l", "val/loss_r"], help="what the best minimise")
-    add("--field", default="hashgrid", choices=FIELDS, help="what is learned: a grid, or the reference's networks")
-    add("--pixel_center", type=float, default=0.5, help="where rays go through pixels; the reference project has 0.0")
-    add("--device", default="auto", choices=DEVICES, help="where to compute")
+    add("--exp_name", required=True, help="name of the folders in ckpts/ and logs/")
+    add("--exp_seed", type=int, required=True, help="seed of all randomness")
+    add("--monitor", required=True, choices=["val/loss", "val/loss_l", "val/loss_r"], help="what selects the best")
+    add("--field", default="hashgrid", choices=FIELDS, help="field to train: a grid, or the reference's networks")
+    add("--pixel_center", type=float, default=0.5, help="where rays pass through pixels; the reference uses 0.0")
+    add("--device", default="auto", choices=DEVICES, help="device to compute on")
     return parser
 
 
 def _add_online(parser: ArgumentParser, helps: dict[str, str]) -> None:
-    where = None if helps else "only in train_online.py, refused here"
+    where = None if helps else "only in train_online.py, rejected here"
     online = parser.add_argument_group("online experiment", where)
     shown = dict.fromkeys(_ONLINE, argparse.SUPPRESS) | helps
     online.add_argument("--online_cl_mode", action="store_true", help=shown["online_cl_mode"])
@@ -190,27 +190,27 @@ def _add_online(parser: ArgumentParser, helps: dict[str, str]) -> None:
 
 
 def eval_parser() -> ArgumentParser:
-    """Make the parser of eval.py."""
+    """Create the parser of eval.py."""
     parser = _parser("eval.py", "Renders views with a checkpoint's model and scores them.", _EVAL_EPILOG)
     add = parser.add_argument
     _add_scene(parser, ("blender", "llff", "blender_new1", "blender_new2"))
-    add("--scene_name", default="test", help="names the folder and the GIF of results")
-    add("--split", required=True, choices=["test", "infer_train"], help="what to render; see below")
+    add("--scene_name", default="test", help="name of the results folder and the GIF")
+    add("--split", required=True, choices=["test", "infer_train"], help="which views to render; see below")
     _add_sampling(parser, chunk=32 * 1024 * 4)
-    add("--ckpt_path", required=True, help="whose model")
-    add("--save_dir_name", required=True, help="names the folder of results")
-    add("--save_depth", action="store_true", help="write depths, too")
-    add("--depth_format", default="pfm", choices=["pfm", "bytes"], help="of depths: PFM, or bare float32 numbers")
-    add("--test_view", required=True, choices=["right", "left", "NA"], help="test views of which side; NA is all")
-    add("--field", choices=FIELDS, help="refuse a checkpoint of another field; by default any will do")
-    add("--pixel_center", type=float, help="where rays go through pixels; by default as in training")
-    add("--device", default="auto", choices=DEVICES, help="where to compute")
+    add("--ckpt_path", required=True, help="checkpoint to render with")
+    add("--save_dir_name", required=True, help="name of the results folder")
+    add("--save_depth", action="store_true", help="also write depth maps")
+    add("--depth_format", default="pfm", choices=["pfm", "bytes"], help="of depth maps: PFM, or raw float32 values")
+    add("--test_view", required=True, choices=["right", "left", "NA"], help="side of the test views; NA is all")
+    add("--field", choices=FIELDS, help="reject a checkpoint of another field; by default any is accepted")
+    add("--pixel_center", type=float, help="where rays pass through pixels; by default as in training")
+    add("--device", default="auto", choices=DEVICES, help="device to compute on")
     return parser
 
 
 def _parser(program: str, description: str, epilog: str) -> ArgumentParser:
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Defaults where there are any, and the text below as it is written."""
+        """Shows defaults if there are any, and keeps the line breaks of the epilog."""
 
         def _get_help_string(self, action: argparse.Action) -> str | None:
             return action.help if action.default in (None, False) else super()._get_help_string(action)
@@ -219,25 +219,25 @@ def _parser(program: str, description: str, epilog: str) -> ArgumentParser:
 
 
 def _add_scene(parser: ArgumentParser, names: tuple[str, ...]) -> None:
-    parser.add_argument("--root_dir", default=ROOT, help="folder of the scene, or builtin")
+    parser.add_argument("--root_dir", default=ROOT, help="scene folder, or builtin")
     parser.add_argument("--dataset_name", default="blender", choices=names, help="layout of that folder")
-    parser.add_argument("--img_wh", nargs="+", type=int, default=[800, 800], help="width and height to resize to")
-    parser.add_argument("--spheric_poses", action="store_true", help="llff: taken from all around")
+    parser.add_argument("--img_wh", nargs="+", type=int, default=[800, 800], help="width and height of resized images")
+    parser.add_argument("--spheric_poses", action="store_true", help="llff: the cameras surround an object")
 
 
 def _add_sampling(parser: ArgumentParser, chunk: int) -> None:
     add = parser.add_argument
-    add("--N_samples", type=int, default=64, help="coarse samples a ray; only for --field nerf")
-    add("--N_importance", type=int, default=128, help="further samples for the fine network; only for --field nerf")
-    add("--use_disp", action="store_true", help="samples evenly in disparity; only for --field nerf")
-    add("--chunk", type=int, default=chunk, help="points that are evaluated at once; only for --field nerf")
+    add("--N_samples", type=int, default=64, help="coarse samples per ray; only for --field nerf")
+    add("--N_importance", type=int, default=128, help="additional fine samples per ray; only for --field nerf")
+    add("--use_disp", action="store_true", help="sample evenly in disparity; only for --field nerf")
+    add("--chunk", type=int, default=chunk, help="maximum points evaluated at once; only for --field nerf")
 
 
 def check_train(options: Namespace) -> None:
-    """Refuse what contradicts itself or would have no effect.
+    """Reject flags that contradict each other or have no effect.
 
     Raises:
-        NerfclError: says which flag to change.
+        NerfclError: a flag must be changed; names it.
     """
     for name in _ONLINE:
         if getattr(options, name):
@@ -256,10 +256,10 @@ def check_train(options: Namespace) -> None:
 
 
 def check_online(options: Namespace) -> None:
-    """Refuse what contradicts itself or would have no effect.
+    """Reject flags that contradict each other or have no effect.
 
     Raises:
-        NerfclError: says which flag to change.
+        NerfclError: a flag must be changed; names it.
     """
     if not options.online_cl_mode:
         raise NerfclError("--online_cl_mode: is missing; give it for the online experiment, or use train.py")
@@ -268,7 +268,7 @@ def check_online(options: Namespace) -> None:
             raise NerfclError(f"--{name}: {why}")
     for name in _LENGTHS:
         if getattr(options, name) is None:
-            raise NerfclError(f"--{name}: is missing; the reference project's experiment has {_EXAMPLES[name]}")
+            raise NerfclError(f"--{name}: is missing; the reference project's experiment uses {_EXAMPLES[name]}")
         _check_least(options, name, 1)
     if options.monitor != "val/loss":
         raise NerfclError(f"--monitor {options.monitor}: a stream has no sides; it must be val/loss")
@@ -278,24 +278,24 @@ def check_online(options: Namespace) -> None:
     chunks = -(-frames // size)
     if epochs > chunks:
         raise NerfclError(
-            f"--num_epochs {epochs}: an epoch is a chunk, and --num_frames {frames} in chunks of --chunk_size {size} "
-            f"are {chunks}; give at most --num_epochs {chunks}"
+            f"--num_epochs {epochs}: an epoch is a chunk, and --num_frames {frames} with --chunk_size {size} "
+            f"make {chunks} chunks; give at most --num_epochs {chunks}"
         )
     if not 0 <= options.resume < epochs * size or options.resume % size:
         raise NerfclError(
-            f"--resume {options.resume}: must be the first frame of a chunk that is to be learned: a multiple of "
+            f"--resume {options.resume}: must be the first frame of a chunk to be learned: a multiple of "
             f"--chunk_size {size}, at most {(epochs - 1) * size}"
         )
 
 
 def _check_learning(options: Namespace) -> None:
-    """Refuse what both programs that train refuse."""
+    """Reject what both training programs reject."""
     if options.optimizer == "ranger":
-        raise NerfclError("--optimizer ranger: is left out, since torch has none; take radam, on which it builds")
+        raise NerfclError("--optimizer ranger: is not supported, since torch lacks it; use radam, on which it builds")
     if options.num_gpus != 1:
         raise NerfclError(f"--num_gpus {options.num_gpus}: must be 1; --device cpu computes without a GPU")
     if options.prefixes_to_ignore != ["loss"]:
-        raise NerfclError("--prefixes_to_ignore: must be left out; checkpoints are always taken up whole")
+        raise NerfclError("--prefixes_to_ignore: must be left out; checkpoints are always loaded completely")
     for name, (default, needed) in _NEEDS.items():
         if getattr(options, name) not in (default, None) and not getattr(options, needed):
             raise NerfclError(f"--{name}: only with --{needed}")
@@ -312,7 +312,7 @@ def _check_learning(options: Namespace) -> None:
 def _check_past(options: Namespace) -> None:
     if (options.use_replay_buf or options.distillation) and not options.ckpt_path:
         flag = "use_replay_buf" if options.use_replay_buf else "distillation"
-        raise NerfclError(f"--{flag}: needs a past; name the first task's checkpoint with --ckpt_path")
+        raise NerfclError(f"--{flag}: needs a past; give the first task's checkpoint with --ckpt_path")
     if (options.use_replay_buf or options.distillation) and not options.continual_mode:
         raise NerfclError("--use_replay_buf, --distillation: only with --continual_mode")
     if options.use_replay_buf and not (options.buffer_fill_mode and options.buffer_sample_mode):
@@ -332,10 +332,10 @@ def _check_weights(options: Namespace, sample_mode: str | None) -> None:
 
 
 def check_eval(options: Namespace) -> None:
-    """Refuse what contradicts itself or would have no effect.
+    """Reject flags that contradict each other or have no effect.
 
     Raises:
-        NerfclError: says which flag to change.
+        NerfclError: a flag must be changed; names it.
     """
     if options.dataset_name in ("blender_new1", "blender_new2"):
         raise NerfclError(
@@ -345,7 +345,7 @@ def check_eval(options: Namespace) -> None:
     if options.split == "infer_train" and options.test_view != "NA":
         raise NerfclError(f"--test_view {options.test_view}: --split infer_train renders all train views; give NA")
     if options.split == "infer_train" and options.root_dir == "builtin":
-        raise NerfclError("--root_dir builtin: nothing is written there; copy the scene to a folder and name that")
+        raise NerfclError("--root_dir builtin: cannot be written to; copy the scene to a folder and give that")
     if options.depth_format != "pfm" and not options.save_depth:
         raise NerfclError(f"--depth_format {options.depth_format}: only with --save_depth")
     _check_name(options, "scene_name", "results/")
@@ -354,7 +354,7 @@ def check_eval(options: Namespace) -> None:
 
 
 def _check_name(options: Namespace, name: str, inside: str) -> None:
-    """Refuse what does not name a folder inside another one."""
+    """Reject a name that is not a folder inside another one."""
     path = Path(getattr(options, name))
     if path.is_absolute() or not path.parts or ".." in path.parts:
         raise NerfclError(f"--{name} '{path}': must name a folder inside {inside}")
@@ -375,7 +375,7 @@ def _check_least(options: Namespace, name: str, least: int) -> None:
 
 
 def spell(argument: Argument) -> str:
-    """Write an argument as the flag that sets it here."""
+    """Format an argument as the flag that sets it here."""
     from nerfcl.config.options import option_name
 
     name = option_name(argument)

@@ -1,4 +1,4 @@
-"""What train_online.py --save_plots draws: loss and PSNR of every frame seen so far, a bar each."""
+"""Bar charts of train_online.py --save_plots: loss and PSNR of every frame seen so far."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _LONGEST_TITLE = 80
 
 @dataclass(frozen=True)
 class Kind:
-    """What bars show.
+    """A quantity shown by bars.
 
     Attributes:
-        name: in names of files.
-        label: with its unit.
-        of: the value of a frame from its PSNR (dB).
-        ceiling: upper end of the axis for values up to some highest one.
-        text: a value in figures.
+        name: name in file names.
+        label: axis label, with unit.
+        of: computes the value of a frame from its PSNR (dB).
+        ceiling: computes the upper end of the axis from the highest value.
+        text: formats a value.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Kind:
 
 
 def _round_above(value: float) -> float:
-    """Find the next of 0.001, 0.002, 0.005, 0.01, ..."""
+    """Round up to one of 0.001, 0.002, 0.005, 0.01, ..."""
     return next(m * 10.0**e for e in range(-3, 4) for m in (1, 2, 5) if m * 10.0**e >= value)
 
 
@@ -53,14 +53,14 @@ KINDS = (
 
 
 class FramePlots(Callback):
-    """Draws plotloss_N.png and plotpsnr_N.png after chunk N, and when all are there a GIF of each: a callback.
+    """Callback that draws plotloss_N.png and plotpsnr_N.png after chunk N, and at the end a GIF of each.
 
     Args:
-        folder: where to.
-        frames: of the whole stream.
-        chunk_frames: of a chunk.
-        chunks: of the whole stream.
-        title: above the bars.
+        folder: output folder.
+        frames: number of frames in the stream.
+        chunk_frames: number of frames in a chunk.
+        chunks: number of chunks in the stream.
+        title: title of the charts.
     """
 
     def __init__(self, folder: Path, frames: int, chunk_frames: int, chunks: int, title: str) -> None:
@@ -69,12 +69,12 @@ class FramePlots(Callback):
         self.gifs = [folder / f"plot{kind.name}.gif" for kind in KINDS]
 
     def on_experience_end(self, learner: Learner) -> None:
-        """Draw the bars after a chunk."""
+        """Draw the charts after a chunk."""
         for kind in KINDS:
             self._draw(kind, *learner.history.seen[-1], _ceiling(kind, learner.history.seen))
 
     def complete(self, history: History) -> None:
-        """Draw what is missing at the end, and what was drawn before its axis had to reach further; then the GIFs."""
+        """Draw charts that are missing or whose axis has since grown, and then the GIFs."""
         for kind, gif in zip(KINDS, self.gifs, strict=True):
             ceiling = _ceiling(kind, history.seen)
             for k, (over, psnr) in enumerate(history.seen):
@@ -110,7 +110,7 @@ class FramePlots(Callback):
 
 
 def _ceiling(kind: Kind, seen: Sequence[tuple[int, list[float]]]) -> float:
-    """Choose the upper end of the axis for all that was seen so far."""
+    """Return the upper end of the axis for everything seen so far."""
     values = [kind.of(value) for _, psnr in seen for value in psnr]
     return kind.ceiling(max((value for value in values if math.isfinite(value)), default=0.0))
 

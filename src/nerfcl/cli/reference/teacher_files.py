@@ -1,4 +1,4 @@
-"""What the first task's model rendered for the train views, in files beside the scene: soft targets and losses."""
+"""Files with what the first task's model renders for the train views, next to the scene: soft targets and losses."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ COLOURS, LOSSES = "soft_targets", "stage1_losses"
 
 
 def colours_file(root: Path, frame: int) -> Path:
-    """Return where the rendering of a train view is, by its number in the scene's list of train views."""
+    """Return the path of the rendering of a train view, by its index among the scene's train views."""
     return root / COLOURS / f"r_{frame}.png"
 
 
 def losses_file(root: Path, frame: int) -> Path:
-    """Return where the losses of a train view are: an (H, W) float32 tensor."""
+    """Return the path of the losses of a train view, an (H, W) float32 tensor."""
     return root / LOSSES / f"loss_{frame}.pt"
 
 
 def teacher_images(
     root: Path, frames: Sequence[int], size: tuple[int, int], *, colours: bool, losses: bool
 ) -> TeacherImages:
-    """Read what is needed, where it is there for all of these train views; say where it comes from.
+    """Read what is needed, if present for all of these train views; print where it comes from.
 
     Args:
-        root: the scene's folder.
-        frames: numbers of the train views.
-        size: (width, height) that they have.
-        colours: whether the renderings are needed.
-        losses: whether the losses are needed.
+        root: folder of the scene.
+        frames: indices of the train views.
+        size: (width, height) of the train views.
+        colours: whether renderings are needed.
+        losses: whether losses are needed.
 
     Raises:
-        NerfclError: a file is damaged, or of another size.
+        NerfclError: a file is damaged, or of the wrong size.
     """
     shape = (len(frames), size[1], size[0])
-    # What is not needed is zero, not None: the model shall not render it.
+    # Zeros, not None, for what is not needed, since the model renders what is None.
     kept_colours, kept_losses = torch.zeros(*shape, 3, dtype=torch.uint8), torch.zeros(shape)
     if colours:
         kept_colours = _read_all([colours_file(root, frame) for frame in frames], _read_colours, size)
@@ -54,7 +54,7 @@ def teacher_images(
 
 
 def write_colours(path: Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 as a PNG."""
+    """Write an (H, W, 3) uint8 image as a PNG."""
     with written_aside(path) as aside:
         Image.fromarray(image).save(aside)
 
@@ -70,7 +70,7 @@ def _read_all(
     folder = files[0].parent
     missing = [file for file in files if not file.is_file()]
     if missing:
-        print(f"{folder.name}: {missing[0]} is missing; computed from the checkpoint's model")
+        print(f"{folder.name}: {missing[0]} is missing; using the checkpoint's model instead")
         return None
     print(f"{folder.name}: {len(files)} files from {folder}")
     return torch.stack([read(file, size) for file in files])
@@ -89,19 +89,19 @@ def _read_colours(path: Path, size: tuple[int, int]) -> Tensor:
 def _read_losses(path: Path, size: tuple[int, int]) -> Tensor:
     try:
         losses = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # the unpickler raises whatever the bytes of a strange file lead it to
+    except Exception:  # unpickling an arbitrary file may raise anything
         losses = None
     if not isinstance(losses, Tensor) or losses.dim() != 2 or not losses.is_floating_point():
         raise NerfclError(f"{path}: is not an (H, W) tensor of losses; write it again with eval.py --split infer_train")
     _check_size(path, (losses.shape[1], losses.shape[0]), size, "losses")
     if not bool((losses >= 0.0).all()) or not bool(losses.isfinite().all()):
-        raise NerfclError(f"{path}: holds losses below 0 or no numbers; write it again with eval.py")
+        raise NerfclError(f"{path}: holds negative, infinite or NaN losses; write it again with eval.py")
     return losses.float()
 
 
 def _check_size(path: Path, found: tuple[int, int], size: tuple[int, int], what: str) -> None:
     if found != size:
         raise NerfclError(
-            f"{path}: {what} of another size, {found[0]}x{found[1]} instead of {size[0]}x{size[1]}; write them again "
+            f"{path}: {what} of the wrong size, {found[0]}x{found[1]} instead of {size[0]}x{size[1]}; write them again "
             f"with eval.py --split infer_train --img_wh {size[0]} {size[1]}, or remove the folder {path.parent}"
         )

@@ -1,4 +1,4 @@
-"""train.py: learns one side of a scene; or, from a checkpoint of the other side, this one as the second task."""
+"""train.py: learns one side of a scene, or, from a checkpoint of the other side, this one as the second task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import adopt_first_experience
 
 _OTHER = {"right": "left", "left": "right"}
-# What a task that is gone on with must have been begun with.
+# Flags that must stay the same when a task is resumed.
 _OF_A_TASK = (
     "img_wh",
     "batch_size",
@@ -54,14 +54,14 @@ _OF_A_TASK = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What this run learns, after what.
+    """What this run learns, and after what.
 
     Attributes:
         tasks: names of the stream's experiences.
-        present: position of the one that is learned now.
+        present: index of the one to learn now.
         before: epochs before that one.
         start: epochs before this run.
-        origin: where it goes on from.
+        origin: checkpoint to start from; None starts from scratch.
     """
 
     tasks: tuple[str, ...]
@@ -77,13 +77,13 @@ class Plan:
 
 
 def run(options: Namespace) -> None:
-    """Train, and say in the end what was written.
+    """Train, and print what was written.
 
     Args:
         options: checked flags; see `options.py`.
 
     Raises:
-        NerfclError: something the user can put right; then nothing was written, but for checkpoints so far.
+        NerfclError: the user can fix the error; nothing was written except for checkpoints so far.
     """
     plan = _plan(options)
     experiment = train_experiment(options, plan.tasks, options.num_epochs - plan.before)
@@ -105,7 +105,7 @@ class _Outputs:
 
     Args:
         options: checked flags.
-        plan: what is learned, after what.
+        plan: what is learned, and after what.
     """
 
     def __init__(self, options: Namespace, plan: Plan) -> None:
@@ -149,16 +149,16 @@ class _Outputs:
 
 
 def claim_for_flags(run: Run, options: Namespace) -> None:
-    """Make a run's folder, or find that it holds a run with the same flags.
+    """Create a run's folder, or check that it holds a run with the same flags.
 
     Raises:
-        NerfclError: it holds something else.
+        NerfclError: the folder holds something else.
     """
     flags = told_flags(options)
     content = {"schema": SCHEMA, "experiment": run.experiment.to_plain(), "flags": flags, "versions": versions()}
 
     def differing(held: dict[str, Any]) -> set[str]:
-        # Version 0.1 called the flags settings, and told all of train.py's.
+        # Version 0.1 recorded the flags as "settings", including those that do not matter.
         told = held.get("flags", held.get("settings", {}))
         before = {name: value for name, value in told.items() if name not in APART}
         return {name for name in {**before, **flags} if before.get(name) != flags.get(name)}
@@ -167,17 +167,17 @@ def claim_for_flags(run: Run, options: Namespace) -> None:
 
 
 def _plan(options: Namespace) -> Plan:
-    """Find out from the checkpoint, if there is one, whether this is its task or the next one."""
+    """Determine from the checkpoint, if any, whether this run resumes its task or begins the next one."""
     tasks = (options.train_view, _OTHER[options.train_view]) if options.continual_mode else ("all",)
     if options.ckpt_path is None:
         return Plan(tasks)
     origin = checkpoint_of(options)
     told, path = told_by(origin), options.ckpt_path
     if "epoch" not in told:
-        raise NerfclError(f"--ckpt_path {path}: was not written by train.py; name one from ckpts/")
+        raise NerfclError(f"--ckpt_path {path}: was not written by train.py; give one from ckpts/")
     if told["pixel_center"] != options.pixel_center:
         center = told["pixel_center"]
-        raise NerfclError(f"--pixel_center {options.pixel_center}: the checkpoint's is {center}; give that")
+        raise NerfclError(f"--pixel_center {options.pixel_center}: the checkpoint's is {center}; give the same")
     if told["epoch"] >= options.num_epochs:
         raise NerfclError(
             f"--num_epochs {options.num_epochs}: counts from the start of the first task, and {path} is of epoch "
@@ -188,17 +188,17 @@ def _plan(options: Namespace) -> Plan:
         changed = [name for name in _OF_A_TASK if told[name] != getattr(options, name)]
         if changed:
             raise NerfclError(
-                f"--{changed[0]}: {path} is of this very task, begun with {told[changed[0]]}; give the same, "
+                f"--{changed[0]}: {path} is of this task, begun with {told[changed[0]]}; give the same, "
                 "or a checkpoint of the other side"
             )
         return Plan(tuple(told["tasks"]), origin.done, origin.epochs, told["epoch"], origin)
     if "all" in (side, tasks[0]):
-        raise NerfclError(f"--ckpt_path {path}: has learned '{side}' views, which '{tasks[0]}' views do not continue")
+        raise NerfclError(f"--ckpt_path {path}: learned '{side}' views and cannot continue with '{tasks[0]}' views")
     return Plan((side, tasks[0]), 1, told["epoch"], told["epoch"], origin)
 
 
 def _prepared(experiment: Experiment, options: Namespace, plan: Plan, *, anew: bool) -> Prepared:
-    """Prepare the experiment; the past's model goes on, and what eval.py wrote of it is read where it is needed."""
+    """Prepare the experiment with the checkpoint's model and, if needed, what eval.py wrote about it."""
     prepared = prepare(experiment)
     if plan.origin is not None:
         prepared = replace(prepared, model=resampled(plan.origin.model_settings, options))
@@ -209,7 +209,7 @@ def _prepared(experiment: Experiment, options: Namespace, plan: Plan, *, anew: b
 
 
 def _with_teacher_images(stream: Stream, experiment: Experiment, options: Namespace) -> Stream:
-    """Return the stream with what eval.py wrote about the train views, as far as it is needed."""
+    """Return the stream with the renderings and losses that eval.py wrote, as far as needed."""
     past, present = stream
     needs_losses = options.buffer_fill_mode == "topk" or options.buffer_sample_mode not in (None, "random")
     assert experiment.scene is not None
@@ -230,7 +230,7 @@ def _with_teacher_images(stream: Stream, experiment: Experiment, options: Namesp
 
 
 def _begin(run: Run, learner: Learner, plan: Plan) -> None:
-    """Put a new learner where the checkpoint says."""
+    """Restore a new learner from the checkpoint, if any."""
     if plan.origin is None:
         return
     if plan.takes_over:
@@ -238,11 +238,11 @@ def _begin(run: Run, learner: Learner, plan: Plan) -> None:
         return
     resume(learner, plan.origin, run.prepared.training.optimiser)
     if learner.sampler is None or learner.sampler.total != run.prepared.stream[plan.present].train.pixels:
-        raise NerfclError("--ckpt_path: is of another scene, which has more or fewer rays; give the same --root_dir")
+        raise NerfclError("--ckpt_path: is of a scene with a different number of rays; give the same --root_dir")
 
 
 def _take_over(run: Run, learner: Learner, plan: Plan, origin: Checkpoint) -> None:
-    """Give a new learner what the checkpoint's has learned of the other side, as if it had learned that itself."""
+    """Let a new learner adopt what the checkpoint's learned of the other side, as if it had learned it itself."""
     first = new_learner(FineTune(), learner.new_model, learner.seed)
     resume(first, replace(origin, strategy_state=None), run.prepared.training.optimiser)
     first.done, first.at, first.epochs = 1, 0, plan.start

@@ -1,10 +1,10 @@
-"""Fields: density and colour of points. One module each, and a line here."""
+"""Fields: density and colour of points. Each has a module of its own and is listed here."""
 
 from __future__ import annotations
 
 from nerfcl.registry import Registry
 
-# Names -> settings classes, by where they are: the command line lists them without importing torch.
+# Names -> settings classes, as paths: the command line lists the names without importing torch.
 FIELDS = Registry(
     "field",
     {

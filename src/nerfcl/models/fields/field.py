@@ -1,4 +1,4 @@
-"""The contract of a field, and of the settings that make one."""
+"""Interfaces of fields and of their settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nerfcl.registry import Registry
 
 
 class Field(nn.Module, ABC):
-    """Density and colour of points in space. The occupancy renderer works with any field that has these two.
+    """Density and colour of points in space. The occupancy renderer works with any field with these methods.
 
     Example:
         >>> from nerfcl.models.fields.hash_grid import HashGridSettings
@@ -31,28 +31,28 @@ class Field(nn.Module, ABC):
         """Evaluate the density, and the features that the colour depends on.
 
         Args:
-            positions: (N, 3) in the coordinates of the field's renderer: the unit cube for "occupancy", where samples
-                lie inside the model's box; the world's for "hierarchical".
+            positions: (N, 3) in the coordinates of the field's renderer: for "occupancy" the unit cube, which spans the
+                model's box; for "hierarchical" world coordinates.
 
         Returns:
-            density (N,) per world unit, not negative, and features (N, F).
+            density (N,) per world unit, non-negative, and features (N, F).
         """
 
     @abstractmethod
     def get_colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
-        """Evaluate the colour of points whose features `get_density` gave.
+        """Evaluate the colour of points from the features that `get_density` returned.
 
         Args:
             features: (N, F).
             directions: (R, 3) viewing directions, unit length.
-            counts: (R,) int64, number of consecutive points that are seen along each direction; they sum to N.
+            counts: (R,) int64, number of consecutive points along each direction; they sum to N.
 
         Returns:
             (N, 3) in [0, 1].
         """
 
     def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
-        """Return what a snapshot must keep to render what lies in occupied cells: by default all parameters.
+        """Return the state that a snapshot needs to render occupied cells; by default, all parameters.
 
         Args:
             occupied: (G, G, G) bool over the unit cube, indexed x, y, z.
@@ -62,7 +62,7 @@ class Field(nn.Module, ABC):
 
     @torch.no_grad()
     def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `rendering_state` returned; the mapping may hold more."""
+        """Restore what `rendering_state` returned; extra entries are ignored."""
         for name, parameter in self.named_parameters():
             parameter.copy_(state[name])
 
@@ -73,7 +73,7 @@ class FieldSettings(ABC):
 
     Attributes:
         renderer: name of the model that renders it, one of `nerfcl.models.rendering.MODELS`.
-        optimiser_defaults: what suits this field in place of the defaults of `OptimiserSettings`.
+        optimiser_defaults: values that replace the defaults of `OptimiserSettings` for this field.
 
     Example:
         >>> from nerfcl.models.fields.hash_grid import HashGridSettings
@@ -87,14 +87,14 @@ class FieldSettings(ABC):
 
     @abstractmethod
     def build(self, generator: torch.Generator) -> Field:
-        """Build an untrained field; the generator decides its initial values."""
+        """Build an untrained field; the generator determines its initial values."""
 
     @property
     def resolution(self) -> int:
-        """How many details it tells apart along an edge of its cube; step length and occupancy cells follow it."""
+        """Resolution along an edge of the cube; determines the step length and the occupancy cells."""
         return 80
 
     def for_images(self, width: int) -> Self:
-        """Return the settings with what is left to the images decided for images of this width, in pixels."""
+        """Return the settings with image-dependent values resolved for images of this width in pixels."""
         del width
         return self

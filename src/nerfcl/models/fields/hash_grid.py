@@ -16,23 +16,23 @@ from nerfcl.models.fields.field import Field, FieldSettings
 _LARGEST_LOG_DENSITY = 11.0
 _HARMONICS = 16
 _MAX_POINTS = 2**20  # encoded at once
-_COARSEST_FINE, _FINEST = 32, 4096  # bounds of the finest level that images decide, cells along each axis
+_COARSEST_FINE, _FINEST = 32, 4096  # bounds of an image-dependent finest level, cells along each axis
 
 
 @dataclass(frozen=True)
 class HashGridSettings(FieldSettings):
-    """Shape of a `HashGridField`.
+    """Hyperparameters of a `HashGridField`.
 
     Attributes:
-        max_resolution: cells along each axis of the finest level; near the pixels' footprint generalises best. None is
-            1.25 times the images' width: five cells to four pixels, where the box is as wide as an image.
+        max_resolution: cells along each axis of the finest level; cells about the size of a pixel's footprint
+            generalise best. None is 1.25 times the image width.
         base_resolution: cells along each axis of the coarsest level.
         levels: number of levels.
-        table_size: most entries of one level, a power of two; larger levels are hashed.
-        width: of the networks' hidden layers.
-        geometry_features: features that the density network hands to the colour network.
-        log_density: logarithm of the density (per world unit) of an untrained field, about everywhere; a thin fog lets
-            gradients reach every depth, and little of it has to be cleared away.
+        table_size: maximum entries per level, a power of two; larger levels are hashed.
+        width: width of the networks' hidden layers.
+        geometry_features: features that the density network passes to the colour network.
+        log_density: logarithm of the approximate density (per world unit) of an untrained field; a thin fog lets
+            gradients reach every depth and is quickly cleared.
 
     Example:
         >>> field = HashGridSettings(max_resolution=32).build(torch.Generator().manual_seed(0))
@@ -57,18 +57,18 @@ class HashGridSettings(FieldSettings):
     @property
     def resolution(self) -> int:
         """Cells along each axis of the finest level."""
-        assert self.max_resolution is not None, "for_images decides it"
+        assert self.max_resolution is not None, "call for_images first"
         return self.max_resolution
 
     def for_images(self, width: int) -> HashGridSettings:
-        """Decide the finest level for images of this width, in pixels."""
+        """Resolve the finest level for images of this width in pixels."""
         if self.max_resolution is not None:
             return self
         fine = max(round(1.25 * width), _COARSEST_FINE, self.base_resolution)
         return replace(self, max_resolution=min(fine, _FINEST))
 
     def build(self, generator: torch.Generator) -> HashGridField:
-        """Build an untrained field; the generator decides its initial values."""
+        """Build an untrained field; the generator determines its initial values."""
         return HashGridField(self, generator)
 
 
@@ -76,7 +76,7 @@ class HashGridField(Field):
     """Multi-resolution hash encoding (Müller et al. 2022, "instant neural graphics primitives") and two networks.
 
     Args:
-        settings: shape of the field, with a finest level.
+        settings: hyperparameters, with `max_resolution` resolved.
         generator: source of the initial values.
     """
 
@@ -104,14 +104,14 @@ class HashGridField(Field):
         return torch.sigmoid(kernels.mlp(torch.cat([features, seen], -1), *self.colour_network))
 
     def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
-        """Return all parameters; table entries that no sample in an occupied cell reads are 0, and pack well."""
+        """Return all parameters; table entries that no sample in an occupied cell reads are 0, to compress well."""
         state = super().rendering_state(occupied)
         return {**state, "table": state["table"] * self._read_entries(occupied)[:, None]}
 
     def _read_entries(self, occupied: Tensor) -> Tensor:
-        """Mark with 1 the table entries (E,) that interpolation in occupied cells (G, G, G) reads, others with 0."""
+        """Mark the table entries (E,) that interpolation in occupied cells (G, G, G) reads with 1, others with 0."""
         count = occupied.shape[0]
-        # Fine enough that there is a point in each of the finest level's cells that an occupancy cell touches.
+        # Fine enough for a point in every cell of the finest level that an occupancy cell touches.
         side = -(-int(self.levels.resolutions[-1]) // count) + 1
         inside = torch.linspace(1e-3, 1.0 - 1e-3, side, device=occupied.device)
         points = torch.stack(torch.meshgrid(inside, inside, inside, indexing="ij"), -1).view(-1, 3)
@@ -126,7 +126,7 @@ class HashGridField(Field):
 
 
 def _layers(widths: list[int], generator: torch.Generator) -> nn.ParameterList:
-    """Draw weight matrices (in, out) from a normal distribution of variance 2 / in (He et al. 2015)."""
+    """Draw weight matrices (in, out) from a normal distribution with variance 2 / in (He et al. 2015)."""
     return nn.ParameterList(
         nn.Parameter(torch.randn(a, b, generator=generator) * math.sqrt(2.0 / a)) for a, b in pairwise(widths)
     )

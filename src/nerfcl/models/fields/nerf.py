@@ -1,4 +1,4 @@
-"""The reference project's field: multi-layer perceptrons on a positional encoding."""
+"""The reference project's field: multi-layer perceptrons with positional encoding."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WIDTH, _LAYERS, _SKIP = 256, 8, 4
 
 @dataclass(frozen=True)
 class NerfSettings(FieldSettings):
-    """A coarse and a fine network, and how rays are sampled for them (Mildenhall et al. 2020, section 5).
+    """A coarse and a fine network, and the sampling of rays (Mildenhall et al. 2020, section 5).
 
     Attributes:
-        samples: samples of the coarse network along a ray.
-        importance: further samples of the fine network, drawn where the coarse one saw something; 0 is no fine network.
+        samples: coarse samples per ray.
+        importance: additional fine samples per ray, drawn by the weights of the coarse ones; 0 is no fine network.
         use_disp: whether coarse samples are evenly spaced in disparity (1 / distance) instead of distance.
-        perturb: how far training moves coarse samples at random within their interval: 0 not at all, 1 fully.
-        noise_std: standard deviation of the noise that training adds to densities before they are clipped at zero.
-        chunk: the most points that are evaluated at once when no gradient is needed; bounds memory.
+        perturb: how far coarse samples are moved at random within their interval in training: 0 not at all, 1 fully.
+        noise_std: standard deviation of the noise added to densities in training, before clipping at zero.
+        chunk: maximum points evaluated at once when no gradient is needed; bounds memory.
 
     Example:
         >>> field = NerfSettings(samples=32, importance=64).build(torch.Generator().manual_seed(0))
@@ -51,15 +51,15 @@ class NerfSettings(FieldSettings):
         require(self.chunk >= 1, self, "chunk", "must be at least 1")
 
     def build(self, generator: torch.Generator) -> NerfField:
-        """Build one untrained network; the generator decides its initial values."""
+        """Build one untrained network; the generator determines its initial values."""
         return NerfField(generator)
 
 
 class NerfField(Field):
-    """The network of Mildenhall et al. 2020: eight layers of 256, the input again at the fifth, a branch for colour.
+    """The network of Mildenhall et al. 2020: eight layers of 256, a skip connection to the fifth, a colour branch.
 
     Args:
-        generator: source of the initial values, which are spread as those of torch's own linear layers.
+        generator: source of the initial values, distributed like the defaults of torch's linear layers.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -78,14 +78,14 @@ class NerfField(Field):
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate raw density and colour of points.
+        """Evaluate the raw density and the colour of points.
 
         Args:
             positions: (N, 3), world units.
             directions: (N, 3) viewing directions, unit length.
 
         Returns:
-            density (N,) per world unit before it is clipped at zero, and colour (N, 3) in [0, 1].
+            density (N,) per world unit, before clipping at zero, and colour (N, 3) in [0, 1].
         """
         hidden = self._hidden(positions)  # (N, 256)
         return self.density(hidden)[:, 0], self._coloured(hidden, directions)
@@ -112,11 +112,11 @@ class NerfField(Field):
 
 
 def embed(points: Tensor, frequencies: int) -> Tensor:
-    """Apply the positional encoding: the points themselves, then sine and cosine of 1, 2, 4, ... times them.
+    """Apply the positional encoding: the points, then sine and cosine of 1, 2, 4, ... times the points.
 
     Args:
         points: (N, 3).
-        frequencies: number of multiples.
+        frequencies: number of frequencies.
 
     Returns:
         (N, 3 + 6 * frequencies).

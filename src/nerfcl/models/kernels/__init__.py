@@ -1,6 +1,6 @@
-"""The hot loops, each twice: compiled for the CPU, and in plain torch for every device and dtype.
+"""The hot loops in two versions: compiled for the CPU, and in plain torch for any device and dtype.
 
-The tensors pick the twin; nothing else asks which one runs. `plain.py` documents every function.
+Device and dtype of the tensors select the version. `plain.py` documents every function.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def compile_kernels() -> float:
     """Compile the CPU kernels on tiny inputs, or load them from numba's cache.
 
     Returns:
-        Seconds that it took.
+        Elapsed seconds.
     """
     started = time.perf_counter()
     levels = geometric_levels(2, 4, 2, 64)

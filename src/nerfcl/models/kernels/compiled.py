@@ -1,9 +1,8 @@
 """The hot loops on the CPU: numba kernels with hand-written backward passes.
 
-Every public function has the signature of its twin in `plain.py`, whose docstring says what it computes. No two
-threads write to the same memory and none uses atomics, and no fast-math is allowed: it would round differently in
-vectorised and in scalar code, and which of these runs may depend on where arrays lie. So the same inputs give the same
-bits.
+Every public function has the signature of its counterpart in `plain.py`, which documents it. The same inputs give the
+same bits: no two threads write to the same memory, and there are no atomics. Nor is there fast-math, which rounds
+vectorised and scalar code differently; which of these runs may depend on the alignment of arrays.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def march(
     bounds = np.asarray(settings.corners, dtype=np.float32)
     side, step = np.float32(settings.side), np.float32(settings.step)
     first = np.empty(rays, np.float32)
-    # Which steps are kept is written down, not found again: rounding may not differ between two passes.
+    # The kept steps are recorded, not recomputed: two passes might round differently.
     hits = np.empty((rays, settings.max_samples), np.int16)
     offsets = np.zeros(rays + 1, np.int64)
     _mark_samples(
@@ -121,7 +120,7 @@ class _Encode(torch.autograd.Function):
         (positions,) = ctx.saved_tensors
         levels: GridLevels = ctx.levels
         to_table = torch.zeros(ctx.shape)
-        # Fine levels take longest; every second level first shares them out evenly over two threads.
+        # Fine levels take longest; every second level first balances them over two threads.
         count = len(levels.resolutions)
         order = np.concatenate([np.arange(0, count, 2), np.arange(1, count, 2)])
         _encode_backward(

@@ -1,4 +1,4 @@
-"""Layouts that kernels share: the levels of a grid, and the cube that rays march through."""
+"""Layouts that the kernels share: the levels of a grid, and the cube that rays march through."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Corner = tuple[float, float, float]
 class GridLevels:
     """Levels of a multi-resolution grid (Müller et al. 2022, "instant neural graphics primitives").
 
-    A level of resolution r has (r + 1)^3 vertices. Where these fit into `table_size` entries they are stored densely,
-    vertex (x, y, z) at (x (r + 1) + y) (r + 1) + z; beyond that they share `table_size` entries by a spatial hash.
+    A level of resolution r has (r + 1)^3 vertices. If these fit into `table_size` entries they are stored densely,
+    vertex (x, y, z) at (x (r + 1) + y) (r + 1) + z; otherwise they share `table_size` entries by a spatial hash.
 
     Attributes:
         resolutions: (L,) int32, cells along each axis.
         starts: (L + 1,) int64, first entry of each level in the table; the last is the number of entries.
-        hashed: (L,) bool.
+        hashed: (L,) bool, whether each level is hashed.
     """
 
     resolutions: np.ndarray
@@ -31,12 +31,12 @@ class GridLevels:
 
     @property
     def entries(self) -> int:
-        """Number of entries of the table; each holds FEATURES numbers."""
+        """Number of table entries, of FEATURES values each."""
         return int(self.starts[-1])
 
     @property
     def width(self) -> int:
-        """Number of features of an encoded point, FEATURES for each level."""
+        """Number of features of an encoded point, FEATURES per level."""
         return len(self.resolutions) * self.FEATURES
 
 
@@ -47,7 +47,7 @@ def geometric_levels(base_resolution: int, max_resolution: int, count: int, tabl
         base_resolution: cells along each axis of the first level.
         max_resolution: cells along each axis of the last level.
         count: number of levels.
-        table_size: most entries of one level, a power of two.
+        table_size: maximum entries per level, a power of two.
     """
     resolutions = np.round(np.geomspace(base_resolution, max_resolution, count)).astype(np.int32)
     vertices = (resolutions.astype(np.int64) + 1) ** 3
@@ -65,8 +65,8 @@ class MarchSettings:
         side: edge length of the cube, world units.
         step: distance between samples, world units.
         occ_threshold: cells whose optical thickness is at least this are sampled.
-        bounds: corners with the smallest and the largest coordinates of a box, in world units, outside which nothing is
-            occupied; samples begin at its near side. None is the whole cube.
+        bounds: lower and upper corner, in world units, of a box outside which nothing is occupied; samples begin at its
+            near side. None is the entire cube.
     """
 
     lower: Corner
@@ -77,11 +77,11 @@ class MarchSettings:
 
     @property
     def corners(self) -> tuple[Corner, Corner]:
-        """Corners of `bounds`, or of the whole cube."""
+        """Corners of `bounds`, or of the entire cube."""
         x, y, z = self.lower
         return self.bounds or (self.lower, (x + self.side, y + self.side, z + self.side))
 
     @property
     def max_samples(self) -> int:
-        """The most samples that a ray can have, the steps along the cube's diagonal."""
+        """Maximum number of samples per ray: the steps along the cube's diagonal."""
         return math.ceil(math.sqrt(3.0) * self.side / self.step) + 1

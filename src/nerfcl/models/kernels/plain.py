@@ -1,6 +1,6 @@
-"""Plain torch twins of the hot loops, for any device and dtype. They say what each kernel computes.
+"""The hot loops in plain torch, for any device and dtype.
 
-The compiled kernels have the same signatures and are tested against these, values and gradients.
+The compiled kernels have the same signatures; their values and gradients are tested against these.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def march(
     jitter: Tensor,
     settings: MarchSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample rays at equal steps where an occupancy grid over a cube is occupied.
+    """Sample rays at equal steps in the occupied cells of a grid over a cube.
 
     Args:
         origins: (R, 3) world units.
         directions: (R, 3) unit length.
         occupancy: (G, G, G) optical thickness of one step inside each cell.
-        jitter: (R,) in [0, 1), part of a step by which a ray's samples are shifted.
+        jitter: (R,) in [0, 1), fraction of a step by which a ray's samples are shifted.
         settings: where the cube lies, the step, and which cells are sampled.
 
     Returns:
@@ -55,7 +55,7 @@ def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
     """Interpolate trilinearly in every level of a multi-resolution grid (Müller et al. 2022, section 3).
 
     Args:
-        positions: (N, 3) in the unit cube; no gradient is given to them.
+        positions: (N, 3) in the unit cube; they receive no gradient.
         table: (entries, F) features at the vertices.
         levels: how the table is laid out.
 
@@ -109,10 +109,10 @@ def composite_weights(density: Tensor, step: float, offsets: Tensor, early_stop_
     w_i = T_i (1 - exp(-density_i step)) with T_i = exp(-sum_{j<i} density_j step).
 
     Args:
-        density: (N,) per world unit, not negative.
+        density: (N,) per world unit, non-negative.
         step: length that each sample stands for, world units.
         offsets: (R + 1,) samples of ray r are offsets[r] to offsets[r + 1].
-        early_stop_eps: samples with a transmittance T_i below this weigh nothing.
+        early_stop_eps: samples with a transmittance T_i below this have zero weight.
 
     Returns:
         (N,); a ray's weights sum to its opacity, at most 1.
@@ -163,14 +163,14 @@ def adam(
     Grid entries that no sample touched keep their value and their moments (Müller et al. 2022, section 4).
 
     Args:
-        parameter: any shape; changed.
+        parameter: any shape; updated.
         gradient: same shape.
-        mean: running mean of the gradient; changed.
-        square: running mean of its square; changed.
-        count: number of this step, from 1.
+        mean: running mean of the gradient; updated.
+        square: running mean of its square; updated.
+        count: step number, starting at 1.
         rate: learning rate.
-        betas: decay of the two means.
-        epsilon: added to the root of the second.
+        betas: decay rates of the two means.
+        epsilon: added to the square root of the second mean.
     """
     touched = gradient != 0.0
     mean.copy_(torch.where(touched, betas[0] * mean + (1.0 - betas[0]) * gradient, mean))

@@ -1,10 +1,10 @@
-"""How a field becomes pixels: what a model is to everyone else, and the renderers that make one of a field."""
+"""Rendering of fields: the interface of a model, and the renderers that turn a field into one."""
 
 from __future__ import annotations
 
 from nerfcl.registry import Registry
 
-# Names -> settings classes of models: how a field is rendered.
+# Names of renderers -> settings classes of their models.
 MODELS = Registry(
     "model",
     {

@@ -1,4 +1,4 @@
-"""The reference project's rendering: two networks, of which the fine one samples where the coarse one saw something."""
+"""The reference project's renderer: hierarchical sampling with a coarse and a fine network."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class HierarchicalModelSettings(ModelSettings):
     """A coarse and a fine network on a background, sampled between two distances (Mildenhall et al. 2020, section 5).
 
     Attributes:
-        field: the networks, and how many samples they get.
-        near: distance of the first sample, world units; in normalised device coordinates a fraction of the way from
-            the near plane to infinity.
-        far: distance of the last sample, likewise.
-        background: colour behind everything, sRGB in [0, 1].
-        ndc: how rays are warped; None is not at all.
+        field: the networks, and their numbers of samples.
+        near: distance of the first sample, world units; with `ndc`, a fraction of the way from the near plane to
+            infinity.
+        far: distance of the last sample, in the same units.
+        background: background colour, sRGB in [0, 1].
+        ndc: how rays are warped; None disables warping.
 
     Raises:
-        NerfclError: samples shall be spaced in disparity, which warped rays do by themselves.
+        NerfclError: both `use_disp` and `ndc` are set; warped rays are already sampled evenly in disparity.
     """
 
     field: NerfSettings
@@ -46,15 +46,15 @@ class HierarchicalModelSettings(ModelSettings):
         if self.ndc is not None and self.field.use_disp:
             raise NerfclError(
                 Argument("use_disp", True, NerfSettings),
-                ": a forward-facing scene is sampled evenly in disparity already, in normalised device coordinates; "
+                ": a forward-facing scene is already sampled evenly in disparity, in normalised device coordinates; "
                 "leave it out",
             )
 
     @classmethod
     def for_scene(cls, field: NerfSettings, scene: Scene) -> Self:
-        """Return settings whose samples reach, from every train camera, through the ball that touches the box's edges.
+        """Return settings whose samples, from every train camera, span the ball that touches the box's edges.
 
-        In normalised device coordinates they reach from the near plane to infinity.
+        In normalised device coordinates they span the near plane to infinity.
         """
         if scene.ndc is not None:
             return cls(field, 0.0, 1.0, scene.background, scene.ndc)
@@ -65,7 +65,7 @@ class HierarchicalModelSettings(ModelSettings):
         return cls(field, near, float(distances.max()) + radius, scene.background)
 
     def build(self, seed: int, device: torch.device | str = "cpu") -> HierarchicalModel:
-        """Build an untrained model; the seed decides its initial values."""
+        """Build an untrained model; the seed determines its initial values."""
         coarse = self.field.build(seeded(seed, "model"))
         fine = self.field.build(seeded(seed, "fine model")) if self.field.importance else None
         return HierarchicalModel(self, coarse, fine).to(device)
@@ -75,11 +75,10 @@ class HierarchicalModel(nn.Module):
     """A coarse and a fine network on a background.
 
     Args:
-        settings: background, and how rays are sampled. Where rays are warped, colours depend on directions in the world
-            all the same, since a warped one changes with the place that it is seen from; depths are then lengths in
-            these coordinates.
-        coarse: is sampled everywhere along a ray.
-        fine: is sampled there, too, and where the coarse one saw something; None with `importance` 0.
+        settings: background, and how rays are sampled. With warped rays, colours still depend on world directions,
+            since warped ones vary with the viewpoint; depths are then lengths in warped coordinates.
+        coarse: network sampled everywhere along a ray.
+        fine: network sampled at the same points and where the coarse one found density; None with `importance` 0.
     """
 
     background: Tensor
@@ -91,7 +90,7 @@ class HierarchicalModel(nn.Module):
         self.register_buffer("background", torch.tensor(settings.background))
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        """Render coarse, then fine; see `Model.render`. The coarse colours come along, since they are trained, too."""
+        """Render coarse, then fine; see `Model.render`. Coarse colours are returned for training."""
         if torch.is_grad_enabled():
             return self._render(rays, generator)
         points = (2 * self.sampling.samples + self.sampling.importance) * rays.per_pixel
@@ -109,7 +108,7 @@ class HierarchicalModel(nn.Module):
         )
 
     def begin_step(self, generator: torch.Generator) -> None:
-        """Do nothing: nothing is kept beside the parameters."""
+        """Do nothing: there is no state besides the parameters."""
 
     def snapshot(self) -> Self:
         """Return a frozen copy."""
@@ -174,7 +173,7 @@ class HierarchicalModel(nn.Module):
         if generator is not None and self.sampling.noise_std:
             noise = torch.randn(density.shape, generator=generator).to(density)
             density = density + noise * self.sampling.noise_std
-        # The last sample stands for all that lies behind it; a ray without length sees nothing.
+        # The last sample extends to infinity; a ray of zero length hits nothing.
         behind = 1e10 * (distances[:, -1:] > 0.0).to(distances)
         lengths = torch.cat([distances[:, 1:] - distances[:, :-1], behind], -1)
         thickness = torch.relu(density) * lengths
@@ -193,18 +192,18 @@ class HierarchicalModel(nn.Module):
 
 
 def sample_pdf(edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Draw from a piecewise constant density along each ray, by inverting its cumulative distribution.
+    """Sample a piecewise-constant density along each ray by inverting its cumulative distribution.
 
     Args:
-        edges: (R, B + 1) ends of the pieces, ascending.
-        weights: (R, B), not negative; how much falls into each piece, up to a factor.
-        count: number of draws for each ray.
-        generator: source of randomness; None spreads the draws evenly over the distribution.
+        edges: (R, B + 1) bin edges, ascending.
+        weights: (R, B) probabilities of the bins, non-negative, up to a factor.
+        count: samples per ray.
+        generator: source of randomness; None takes evenly spaced quantiles.
 
     Returns:
         (R, count) values between the first and the last edge.
     """
-    mass = weights + 1e-5  # nothing is impossible, and an empty ray is no division by zero
+    mass = weights + 1e-5  # keeps every bin possible and avoids division by zero on empty rays
     cdf = (mass / mass.sum(-1, keepdim=True)).cumsum(-1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], -1)  # (R, B + 1)
     if generator is None:

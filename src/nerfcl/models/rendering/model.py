@@ -1,4 +1,4 @@
-"""What a model is to everyone else: rays in, colours out."""
+"""The interface of a model: rays in, colours out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Rendering:
     """What a model renders for P pixels (P = rays / rays per pixel).
 
     Attributes:
-        rgb: (P, 3) colours on the scene's background, sRGB, about [0, 1].
-        depth: (P,) expected distance to what was hit, world units; the background adds nothing.
-        opacity: (P,) fraction of light that was stopped, in [0, 1].
-        samples: points at which the field was evaluated, over all rays.
-        coarse: (P, 3) colours of a coarse network that is trained beside the fine one; None where there is none.
+        rgb: (P, 3) colours on the scene's background, sRGB, approximately in [0, 1].
+        depth: (P,) expected distance to the surface, world units; the background contributes nothing.
+        opacity: (P,) accumulated opacity, in [0, 1].
+        samples: number of points at which the field was evaluated, over all rays.
+        coarse: (P, 3) colours of a coarse network, for training; None if there is none.
 
     Example:
         >>> import nerfcl
@@ -44,7 +44,7 @@ class Rendering:
 
 
 class Model(Protocol):
-    """A renderable field. Training, evaluation, teachers and viewers all make the same call, `render`.
+    """A renderable field. Training, evaluation, teachers and viewers all call `render`.
 
     Example:
         >>> import nerfcl
@@ -55,11 +55,11 @@ class Model(Protocol):
     """
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        """Render rays; `generator` jitters the samples along each ray, None puts them in the middle of their steps."""
+        """Render rays; `generator` jitters the samples along each ray, None centres them in their steps."""
         ...
 
     def begin_step(self, generator: torch.Generator) -> None:
-        """Update what the model keeps beside its parameters; called before each training step."""
+        """Update state other than the parameters; called before each training step."""
         ...
 
     def snapshot(self) -> Self:
@@ -67,7 +67,7 @@ class Model(Protocol):
         ...
 
     def rendering_state(self) -> Mapping[str, Tensor]:
-        """Return what decides how the model renders now, and nothing else: less than `state_dict`, for snapshots."""
+        """Return only what determines how the model renders now: less than `state_dict`, for snapshots."""
         ...
 
     def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
@@ -75,11 +75,11 @@ class Model(Protocol):
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over what is optimised."""
+        """Iterate over the parameters to optimise."""
         ...
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return everything that makes the model train and render as it does."""
+        """Return everything needed to continue training and rendering."""
         ...
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
@@ -89,10 +89,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class ModelSettings(ABC):
-    """What is needed to build a model, once the scene is known: a frozen dataclass of plain values.
+    """Everything needed to build a model once the scene is known: a frozen dataclass of plain values.
 
     Attributes:
-        field: what is rendered.
+        field: settings of the field.
     """
 
     registry: ClassVar[Registry] = MODELS
@@ -102,22 +102,22 @@ class ModelSettings(ABC):
     @classmethod
     @abstractmethod
     def for_scene(cls, field: Any, scene: Scene) -> Self:
-        """Return settings of the model that learns a scene with a field of these settings."""
+        """Return the settings of a model for a scene, with a field of these settings."""
 
     @abstractmethod
     def build(self, seed: int, device: torch.device | str = "cpu") -> Model:
-        """Build an untrained model; the seed decides its initial values."""
+        """Build an untrained model; the seed determines its initial values."""
 
 
 @torch.no_grad()
 def render_image(model: Model, camera: Camera, *, rays_per_pixel: int = 1, chunk: int = 16_384) -> Rendering:
-    """Render a whole image, at most `chunk` rays at a time.
+    """Render an image, at most `chunk` rays at a time.
 
     Args:
-        model: what renders.
-        camera: where it is seen from.
+        model: model to render with.
+        camera: camera to render from.
         rays_per_pixel: rays averaged over each pixel's area, a square number.
-        chunk: the most rays at a time; bounds memory.
+        chunk: maximum rays at a time; bounds memory.
 
     Returns:
         rgb (H, W, 3), depth (H, W) and opacity (H, W).

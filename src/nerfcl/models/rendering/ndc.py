@@ -8,18 +8,18 @@ from torch import Tensor
 from nerfcl.scenes.cameras import Rays
 from nerfcl.scenes.scene import Ndc
 
-_GRAZING = 1e-6  # least part of a direction along -z; with less, a ray's far end would be too far aside for float32
+_GRAZING = 1e-6  # least component of a direction along -z; below it, a ray's far end is too far away for float32
 
 
 def to_ndc(rays: Rays, ndc: Ndc) -> tuple[Rays, Tensor]:
     """Warp rays (Mildenhall et al. 2020, appendix C).
 
     A ray begins where it crosses the near plane, or at its origin if that lies beyond, and ends at infinity, in the
-    plane z = 1. One that does not point along -z is put behind that plane, pointing away, so that it meets nothing.
+    plane z = 1. A ray that does not point along -z is placed behind that plane, pointing away, so that it hits nothing.
 
     Args:
         rays: R rays in the world, with directions of unit length.
-        ndc: the coordinates.
+        ndc: the target coordinates.
 
     Returns:
         R rays, with directions of unit length, and the length (R,) from the beginning to the end of each: 0 for those

@@ -1,4 +1,4 @@
-"""Any field, rendered by marching through an occupancy grid."""
+"""Rendering of any field by ray marching through an occupancy grid."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class OccupancySettings:
 
     Attributes:
         cells: cells of the occupancy grid along each axis.
-        steps: samples across the box, edge to edge.
-        occ_threshold: a cell is occupied where a step through it has at least this optical thickness (or the mean over
-            all cells, if smaller).
-        early_stop_eps: transmittance below which samples are not seen.
-        warm_up: training steps during which every cell is sampled, at steps of `coarse` times the length: what is
-            skipped before anything was learned could never be learned.
+        steps: samples along an edge of the box.
+        occ_threshold: a cell is occupied if a step through it has at least this optical thickness (or the mean over all
+            cells, if smaller).
+        early_stop_eps: transmittance below which samples are ignored.
+        warm_up: training steps during which every cell is sampled, with steps `coarse` times as long: cells skipped
+            before anything is learned could never be learned.
         coarse: see `warm_up`.
         update_every: training steps between updates of the grid.
-        full_updates: so many first updates evaluate every cell, later ones a part of them.
-        decay: factor on a cell's optical thickness at each update; larger new values replace it.
+        full_updates: number of initial updates that evaluate every cell; later ones evaluate a subset.
+        decay: factor on a cell's optical thickness at each update; larger new values replace the product.
     """
 
     cells: int = 64
@@ -57,11 +57,11 @@ class OccupancyModelSettings(ModelSettings):
     """A field inside a box, on a background, and how its rays are sampled.
 
     Attributes:
-        field: what is rendered.
-        box: where the field lies: in the world, or in normalised device coordinates.
-        background: colour behind everything, sRGB in [0, 1].
+        field: settings of the field.
+        box: cube that the field covers, in normalised device coordinates if `ndc` is given, else in the world.
+        background: background colour, sRGB in [0, 1].
         occupancy: how rays are sampled.
-        ndc: how rays are warped; None is not at all.
+        ndc: how rays are warped; None disables warping.
 
     Example:
         >>> from nerfcl.models.fields.hash_grid import HashGridSettings
@@ -86,32 +86,31 @@ class OccupancyModelSettings(ModelSettings):
     def in_box(
         cls, field: FieldSettings, box: Box, image_width: int, background: Colour = WHITE, ndc: Ndc | None = None
     ) -> Self:
-        """Return settings for images that are as wide as a box.
+        """Return settings for images about as wide as a box.
 
         Args:
-            field: what is rendered.
-            box: where it lies.
-            image_width: of the images, pixels.
-            background: colour behind everything, sRGB in [0, 1].
-            ndc: how rays are warped; None is not at all.
+            field: settings of the field.
+            box: cube that the field covers.
+            image_width: image width in pixels.
+            background: background colour, sRGB in [0, 1].
+            ndc: how rays are warped; None disables warping.
         """
         field = field.for_images(image_width)
         occupancy = OccupancySettings(cells=min(field.resolution, 128), steps=2 * field.resolution)
         return cls(field, box, background, occupancy, ndc)
 
     def build(self, seed: int, device: torch.device | str = "cpu") -> OccupancyModel:
-        """Build an untrained model; the seed decides its initial values."""
+        """Build an untrained model; the seed determines its initial values."""
         return OccupancyModel(self, self.field.build(seeded(seed, "model"))).to(device)
 
 
 class OccupancyModel(nn.Module):
-    """A field that is sampled where its occupancy grid says that something is (Müller et al. 2022, appendix E.2).
+    """A field sampled in the occupied cells of an occupancy grid (Müller et al. 2022, appendix E.2).
 
     Args:
-        settings: box, background, and how rays are sampled. Where rays are warped, colours depend on directions in the
-            world all the same, since a warped one changes with the place that it is seen from; depths are then lengths
-            in these coordinates.
-        field: what is rendered.
+        settings: box, background, and how rays are sampled. With warped rays, colours still depend on world directions,
+            since warped ones vary with the viewpoint; depths are then lengths in warped coordinates.
+        field: field to render.
     """
 
     occupancy: Tensor
@@ -122,16 +121,16 @@ class OccupancyModel(nn.Module):
         self.field, self.box, self.ndc, self.sampling = field, settings.box, settings.ndc, settings.occupancy
         cells = self.sampling.cells
         self.register_buffer("background", torch.tensor(settings.background))
-        # Optical thickness of one (fine) step within each cell: the largest seen lately.
+        # Optical thickness of one (fine) step within each cell: a decaying maximum.
         self.register_buffer("occupancy", torch.zeros(cells, cells, cells))
         # Numbers, not buffers: reading them at every step must not wait for the device.
         self.age = 0  # training steps so far
         self.occ_threshold = 0.0  # cells of at least this optical thickness are sampled
-        self.bounds: tuple[Corner, Corner] | None = None  # outside this box no cell is
+        self.bounds: tuple[Corner, Corner] | None = None  # no cell outside this box is sampled
 
     @property
     def step_length(self) -> float:
-        """Distance between samples now, units of the box."""
+        """Current distance between samples, in units of the box."""
         fine = self.box.side / self.sampling.steps
         return fine * self.sampling.coarse if self.age < self.sampling.warm_up else fine
 
@@ -158,7 +157,7 @@ class OccupancyModel(nn.Module):
 
     @torch.no_grad()
     def begin_step(self, generator: torch.Generator) -> None:
-        """Evaluate the field's density now and then, so that rays skip what is empty."""
+        """Update the occupancy grid at intervals, so that rays skip empty space."""
         since = self.age - self.sampling.warm_up
         self.age += 1
         if since < 0 or since % self.sampling.update_every:
@@ -176,7 +175,7 @@ class OccupancyModel(nn.Module):
         self.bounds = self._bounds_of((self.occupancy >= self.occ_threshold).nonzero())
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what the state dict holds beside parameters and buffers."""
+        """Return what the state dict holds besides parameters and buffers."""
         return {"age": self.age, "occ_threshold": self.occ_threshold, "bounds": self.bounds}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -188,7 +187,7 @@ class OccupancyModel(nn.Module):
         return copy.deepcopy(self).requires_grad_(False)
 
     def rendering_state(self) -> Mapping[str, Tensor]:
-        """Return what the field needs to render its occupied cells, which these are, and the age."""
+        """Return what the field needs to render its occupied cells, the mask of these cells, and the age."""
         occupied = self.occupancy >= self.occ_threshold
         return {**self.field.rendering_state(occupied), "seen": occupied, "age": torch.tensor(self.age)}
 
@@ -200,11 +199,11 @@ class OccupancyModel(nn.Module):
         self.bounds = self._bounds_of(state["seen"].nonzero())
 
     def march_settings(self) -> kernels.MarchSettings:
-        """Say how rays march now."""
+        """Return the current settings of ray marching."""
         return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, self.occ_threshold, self.bounds)
 
     def _cells_to_evaluate(self, turn: int) -> Tensor:
-        """Choose all cells at first; later every eighth cell and every fourth occupied one, in turns."""
+        """Choose all cells at first; later every eighth cell and every fourth occupied one, in turn."""
         chosen = torch.zeros_like(self.occupancy, dtype=torch.bool).view(-1)
         if turn < self.sampling.full_updates:
             chosen[:] = True
@@ -215,7 +214,7 @@ class OccupancyModel(nn.Module):
         return chosen.nonzero()[:, 0]
 
     def _bounds_of(self, cells: Tensor) -> tuple[Corner, Corner]:
-        """Find the corners of the smallest box around cells (M, 3), units of the box."""
+        """Find the corners of the smallest box around cells (M, 3), in units of the box."""
         size = self.box.side / self.sampling.cells
         first, last = cells.amin(0).tolist(), cells.amax(0).tolist()
         x, y, z = self.box.lower

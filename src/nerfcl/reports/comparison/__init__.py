@@ -1,1 +1,1 @@
-"""Strategies side by side: one set of summaries, and tables and pictures of them."""
+"""Strategies side by side: one set of summaries, and their tables and figures."""

@@ -1,4 +1,4 @@
-"""PSNR against what is kept of the past, a line for each strategy."""
+"""PSNR against bytes kept of the past, one line per strategy."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from nerfcl.reports.comparison.summary import ComparisonSummary, Summary
 from nerfcl.reports.style import COLOURS, GREY, INK, clean, colour_of, new_figure, save, set_title
 from nerfcl.reports.text import decibels, human_bytes
 
-MARKERS = "os^D"  # each for seven colours
+MARKERS = "os^D"  # each used with seven colours
 
 
 def bytes_figure(path: str | Path, compared: ComparisonSummary, families: Sequence[Sequence[Summary]]) -> bool:
-    """Draw PSNR after the last task against bytes, the bounds as dashed lines; the best strategy is named first.
+    """Draw PSNR after the last task against bytes, with bounds as dashed lines and the best strategy listed first.
 
     Args:
-        path: the PNG.
-        compared: has the title and the bounds.
-        families: configurations that differ in their bytes only and are joined by a line. Bounds, and those that
-            keep nothing, have no place on the logarithmic axis.
+        path: PNG to write.
+        compared: comparison, for the title and the bounds.
+        families: groups of configurations that differ only in their budget, each joined by a line. Bounds, and
+            configurations that keep nothing, are left out of the logarithmic axis.
 
     Returns:
         Whether there was anything to draw.
@@ -79,5 +79,5 @@ def bytes_figure(path: str | Path, compared: ComparisonSummary, families: Sequen
 
 
 def _shared(family: Sequence[Summary]) -> str:
-    """Return what configurations that differ in their budget are called; a single one keeps its label."""
+    """Return the common label of configurations that differ only in their budget; a single one keeps its own."""
     return family[0].label.rpartition(" @ ")[0] if len(family) > 1 else family[0].label

@@ -1,4 +1,4 @@
-"""Strategies side by side, as pictures."""
+"""Figures of strategies side by side."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ MOST_BARS = 4
 
 
 def comparison_figure(path: str | Path, rows: Sequence[Summary], tasks: Sequence[str], title: str) -> None:
-    """Draw each task's PSNR after the last task, and the change on the first, strategy by strategy.
+    """Draw each task's PSNR after the last task, and the change on the first task, for each configuration.
 
-    Up to four tasks are bars, more are a heat map. With a single task there is no change to show.
+    Up to four tasks are drawn as bars, more as a heat map. With a single task, the change is left out.
 
     Args:
-        path: the PNG.
-        rows: one for each configuration, from above.
-        tasks: their names.
-        title: above the picture.
+        path: PNG to write.
+        rows: one per configuration, from top to bottom.
+        tasks: task names.
+        title: figure title.
     """
     bars = len(tasks) <= MOST_BARS
     per_strategy = max(0.5, 0.21 * len(tasks) + 0.16) if bars else 0.46
@@ -68,19 +68,19 @@ def comparison_curves_figure(
     unit: str = "steps",
     from_scratch: Collection[str] = ("joint",),
 ) -> None:
-    """Draw the first task's PSNR while training, a line for each strategy.
+    """Draw the first task's PSNR during training, one line per strategy.
 
-    Of a strategy that begins from scratch at every task the ends are joined; the way there is faint.
+    If a strategy begins every task from scratch, its curve is faint and a line joins the final values.
 
     Args:
-        path: the PNG.
-        curves: by label (tasks so far with a fraction, mean validation PSNR (dB) of every task).
-        tasks: their names.
-        steps: training steps per task, or what `unit` counts instead; a strategy that begins from scratch at each task
-            takes more, drawn as wide.
-        title: above the picture.
-        unit: what is counted, in the plural.
-        from_scratch: the strategies that begin every task with an untrained model.
+        path: PNG to write.
+        curves: curve of each configuration, by label.
+        tasks: task names.
+        steps: length of a task in `unit`; strategies that begin every task from scratch take more steps, drawn at the
+            same width.
+        title: figure title.
+        unit: "steps" or "epochs".
+        from_scratch: labels of the configurations that begin every task with an untrained model.
     """
     figure = new_figure(8.2, 4.3)
     axes = figure.subplots()
@@ -95,7 +95,7 @@ def comparison_curves_figure(
             x, y = zip(*(piece[-1] for piece in stretches), strict=True)
             style: dict[str, Any] = {"marker": "o", "markersize": 5, "linewidth": 1.6, "clip_on": False}
             axes.plot([v * steps for v in x], y, color=colour_of(i), linestyle=dashes_of(i), **style)
-    # An untrained model says nothing and would take half of the picture.
+    # Values of an untrained model carry no information, and would take up half of the figure.
     learned = [values[0] for curve in curves.values() for x, values in curve if x % 1.0 > 0.0 or x == curve[-1][0]]
     low, high = finite_range(learned)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.06 * (high - low))
@@ -111,7 +111,7 @@ def comparison_curves_figure(
 
 
 def _name_rows(axes: Axes, rows: Sequence[Summary]) -> None:
-    """Write left of the axes the configuration, and below it in grey what it cost."""
+    """Write each configuration left of the axes, with its cost in grey below."""
     axes.set_yticks([])
     for i, row in enumerate(rows):
         cost = f"{human_bytes(row.kept.mean)} kept, {row.seconds.mean:.0f} s"
@@ -159,7 +159,7 @@ def _final_bars(axes: Axes, rows: Sequence[Summary], tasks: Sequence[str]) -> No
     axes.set_xlim(start, high + (high - start) * (0.3 if several else 0.16))
     clean(axes, grid="x")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    where = f"\n(axis begins at {start:.0f})" if start else ""
+    where = f"\n(axis starts at {start:.0f})" if start else ""
     axes.set_xlabel(f"PSNR on test views after the last task, dB{where}", fontsize=9.5)
     if len(tasks) > 1:
         axes.legend(
@@ -206,4 +206,4 @@ def _change_bars(axes: Axes, rows: Sequence[Summary], first: str) -> None:
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
     axes.set_title(f"change on {first}", fontsize=9.5, color=GREY, loc="left")
-    axes.set_xlabel("dB since it was learned\n(− forgotten)", fontsize=9.5)
+    axes.set_xlabel("dB since it was learned\n(negative: forgotten)", fontsize=9.5)

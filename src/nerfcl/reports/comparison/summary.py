@@ -1,4 +1,4 @@
-"""The one set of summaries that terminal, pictures and pages show: over seeds, against each other, within tasks."""
+"""Summaries of a comparison, shared by terminal tables, figures and HTML reports."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Statistic:
     """One quantity over seeds.
 
     Attributes:
-        mean: over the seeds; NaN where there is nothing to measure.
-        std: standard deviation (n - 1); None of a single seed.
+        mean: mean over seeds; NaN if the quantity is undefined.
+        std: standard deviation (n - 1); None for a single seed.
     """
 
     mean: float
@@ -29,12 +29,12 @@ class Statistic:
 
     @property
     def spread(self) -> float:
-        """The standard deviation; 0.0 of a single seed."""
+        """The standard deviation; 0.0 for a single seed."""
         return self.std or 0.0
 
 
 def over_seeds(values: Iterable[float | None]) -> Statistic:
-    """Compute mean and standard deviation (n - 1); NaN where any value is None."""
+    """Compute mean and standard deviation (n - 1); NaN if any value is None or NaN."""
     known = [math.nan if value is None else value for value in values]
     if any(map(math.isnan, known)):
         return Statistic(math.nan)
@@ -43,12 +43,12 @@ def over_seeds(values: Iterable[float | None]) -> Statistic:
 
 @dataclass(frozen=True)
 class Dip:
-    """How far the first task falls after a switch, while another is learned.
+    """Drop of the first task's PSNR after a switch to another task.
 
     Attributes:
-        task: position of the other.
-        before, lowest, after: PSNR (dB) at the switch, at its lowest, when the other was learned.
-        at: where it is lowest, in tasks since the beginning.
+        task: index of the other task.
+        before, lowest, after: PSNR (dB) at the switch, at the minimum, and at the end of the other task.
+        at: position of the minimum, as a fractional number of tasks.
     """
 
     task: int
@@ -59,19 +59,19 @@ class Dip:
 
     @property
     def depth(self) -> float:
-        """In dB; 0.0 where it never falls."""
+        """Depth of the drop in dB; 0.0 if the PSNR never drops."""
         return max(self.before - self.lowest, 0.0)
 
 
 @dataclass(frozen=True)
 class OldView:
-    """A test view of a task that was learned before the last, its PSNR a mean over seeds.
+    """A test view of a task before the last, with PSNR averaged over seeds.
 
     Attributes:
-        task: position of its task.
-        position: among that task's test views.
-        name: its own.
-        before, after: PSNR (dB) when its task was learned, and at the end.
+        task: index of the task.
+        position: index among the task's test views.
+        name: name of the view.
+        before, after: PSNR (dB) when its task had just been learned, and at the end.
     """
 
     task: int
@@ -82,7 +82,7 @@ class OldView:
 
     @property
     def change(self) -> float:
-        """In dB; negative where it got worse."""
+        """Change in dB; negative if it got worse."""
         return self.after - self.before
 
 
@@ -91,10 +91,10 @@ class Summary:
     """One configuration of a comparison, over its seeds.
 
     Attributes:
-        label: its name, as the user wrote it.
-        results: what each seed's `results.json` holds; all configurations have the same seeds in the same order.
-        history: of the first seed.
-        role: what its strategy is in a comparison.
+        label: name of the configuration, as the user wrote it.
+        results: content of `results.json` for each seed; all configurations have the same seeds in the same order.
+        history: history of the first seed's run.
+        role: role of its strategy in the comparison.
         from_scratch: whether every task begins with an untrained model.
     """
 
@@ -106,7 +106,7 @@ class Summary:
 
     @property
     def is_bound(self) -> bool:
-        """Whether it is a bound of the others."""
+        """Whether it is a lower or an upper bound."""
         return self.role != "contender"
 
     def final(self, task: int) -> Statistic:
@@ -120,48 +120,48 @@ class Summary:
 
     @property
     def psnr(self) -> Statistic:
-        """Mean PSNR (dB) of all test views at the end, each weighing the same."""
+        """Mean PSNR (dB) over all test views at the end, with equal weights."""
         return over_seeds(result["psnr"] for result in self.results)
 
     @property
     def change_on_first(self) -> Statistic:
-        """Change on the first task (dB), from just after it was learned to the end; negative is forgotten."""
+        """Change on the first task (dB), from just after it was learned to the end; negative is forgetting."""
         return over_seeds(_difference(result["R"][-1][0], result["R"][0][0]) for result in self.results)
 
     @property
     def backward_transfer(self) -> Statistic:
-        """In dB; negative where the past got worse."""
+        """Backward transfer in dB; negative if earlier tasks got worse."""
         return over_seeds(result["backward_transfer"] for result in self.results)
 
     @property
     def forgetting(self) -> Statistic:
-        """In dB; positive where the past got worse."""
+        """Forgetting in dB; positive if earlier tasks got worse."""
         return over_seeds(result["forgetting"] for result in self.results)
 
     @property
     def has_past(self) -> bool:
-        """Whether it was tested more than once, so that something could be forgotten between tests."""
+        """Whether it was tested more than once, so that forgetting can be measured."""
         return all(len(result["R"]) > 1 for result in self.results)
 
     @property
     def kept(self) -> Statistic:
-        """Bytes that are kept of the past."""
+        """Bytes kept of the past."""
         return over_seeds(result["memory_bytes"] for result in self.results)
 
     @property
     def seconds(self) -> Statistic:
-        """Of training."""
+        """Training time in seconds."""
         return over_seeds(result["seconds"]["training"] for result in self.results)
 
     def frames_per_second(self, frames: int) -> Statistic:
-        """Frames of a stream that were learned in a second of training."""
+        """Frames of a stream per second of training."""
         return over_seeds(frames / result["seconds"]["training"] for result in self.results)
 
     def gap(self, bound: Summary | None, quantity: str = "average") -> Statistic:
-        """How far it ends above an upper bound (dB), seed by seed; negative is below, NaN without a bound.
+        """Difference to an upper bound at the end (dB), paired by seed; negative is below, NaN without a bound.
 
         Args:
-            bound: of the same seeds.
+            bound: the upper bound, with the same seeds.
             quantity: "average" (mean over tasks) or "psnr" (mean over all test views).
         """
         if bound is None or bound is self:
@@ -171,7 +171,7 @@ class Summary:
 
     @property
     def mean_matrix(self) -> list[list[float]]:
-        """R (dB), each cell a mean over seeds; NaN where a task has no test view."""
+        """R (dB), averaged over seeds; NaN if a task has no test views."""
         R = self.results[0]["R"]
         return [
             [over_seeds(result["R"][i][j] for result in self.results).mean for j in range(len(R[i]))]
@@ -180,12 +180,12 @@ class Summary:
 
     @property
     def view_places(self) -> list[tuple[int, int]]:
-        """Position of the task and position among its test views, for each of the results' views in their order."""
+        """For each view in the results, in order, the index of its task and its index among the task's test views."""
         return [(j, v) for j, values in enumerate(self.history.psnr[-1]) for v in range(len(values))]
 
     @property
     def old_views(self) -> list[OldView]:
-        """The test views of all tasks that something was learned after, the worst change first."""
+        """The test views of all earlier tasks, the worst change first."""
         tested = self.results[0]["tested"]
         found = []
         for k, (j, v) in enumerate(self.view_places):
@@ -198,24 +198,24 @@ class Summary:
 
     @property
     def deepest_dip(self) -> Dip | None:
-        """How far the first task falls at most after a switch; None where nothing was evaluated."""
+        """The deepest drop of the first task after a switch; None if nothing was evaluated."""
         return deepest_dip(self.history.curve)
 
 
 @dataclass(frozen=True)
 class ComparisonSummary:
-    """All that a report tells.
+    """Content of a report.
 
     Attributes:
-        title: above it.
-        tasks: their names, in order.
-        summaries: one for each configuration, at least one.
-        length: how long each task was learned, in `unit`s.
+        title: title of the report.
+        tasks: task names, in order.
+        summaries: one per configuration, at least one.
+        length: length of each task, in `unit`.
         unit: "steps" or "epochs".
-        watched: position of the task whose test views the histories' renderings show.
-        truths: those views by their positions, (H, W, 3) uint8.
-        config: what `config.json` holds: options, command, versions.
-        machine: what the seconds were measured on.
+        watched: index of the task whose test views the histories' renderings show.
+        truths: ground truth of those views by their indices, (H, W, 3) uint8.
+        config: content of `config.json`: options, command, versions.
+        machine: machine that times were measured on.
     """
 
     title: str
@@ -230,38 +230,38 @@ class ComparisonSummary:
 
     @property
     def upper(self) -> Summary | None:
-        """The upper bound, where there is one."""
+        """The upper bound, if any."""
         return upper_bound(self.summaries)
 
     @property
     def lower(self) -> Summary | None:
-        """The lower bound, where there is one."""
+        """The lower bound, if any."""
         return next((summary for summary in self.summaries if summary.role == "lower bound"), None)
 
     @property
     def contenders(self) -> list[Summary]:
-        """All but upper bounds; where there is nothing else, these."""
+        """All configurations except upper bounds, or the upper bounds if there are no others."""
         return [summary for summary in self.summaries if summary.role != "upper bound"] or list(self.summaries)
 
     @property
     def has_past(self) -> bool:
-        """Whether any task could be forgotten."""
+        """Whether there is more than one task, so that forgetting can be measured."""
         return len(self.tasks) > 1
 
     @property
     def front(self) -> list[Summary]:
-        """The contenders of which none keeps less and ends higher, from fewest bytes to most."""
+        """The contenders on the Pareto front of bytes and PSNR, from fewest bytes to most."""
         rows = self.contenders
         return [rows[i] for i in pareto_front([(row.kept.mean, row.mean_final.mean) for row in rows])]
 
 
 def upper_bound(summaries: Iterable[Summary]) -> Summary | None:
-    """Return the first upper bound, where there is one."""
+    """Return the first upper bound, if any."""
     return next((summary for summary in summaries if summary.role == "upper bound"), None)
 
 
 def tasks_row(summary: Summary) -> dict[str, Any]:
-    """Collect what `comparison.json` holds of a configuration on tasks."""
+    """Collect the entry of a configuration on tasks in `comparison.json`."""
     finals = [summary.final(j) for j in range(len(summary.results[0]["R"][-1]))]
     return {
         "strategy": summary.label,
@@ -275,12 +275,12 @@ def tasks_row(summary: Summary) -> dict[str, Any]:
 
 
 def stream_row(summary: Summary, frames: int, bound: Summary | None) -> dict[str, Any]:
-    """Collect what `comparison.json` holds of a configuration on a stream of frames.
+    """Collect the entry of a configuration on a stream of frames in `comparison.json`.
 
     Args:
-        summary: of the configuration.
-        frames: of the stream.
-        bound: the upper bound, where there is one.
+        summary: summary of the configuration.
+        frames: number of frames of the stream.
+        bound: the upper bound, if any.
     """
     gap = summary.gap(bound, "psnr")
     return {
@@ -298,9 +298,9 @@ def stream_row(summary: Summary, frames: int, bound: Summary | None) -> dict[str
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """List the positions of the points (bytes, dB) that no other beats, from fewest bytes to most.
+    """List the indices of the points (bytes, dB) on the Pareto front, from fewest bytes to most.
 
-    A point is beaten by one with as few bytes and as many dB that is better in either.
+    A point is dominated by another that is at least as good in both values and better in one.
     """
 
     def beaten(point: tuple[float, float]) -> bool:
@@ -310,10 +310,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def deepest_dip(curve: Curve) -> Dip | None:
-    """Find how far the first task falls at most after a switch; None where nothing was evaluated.
+    """Find the deepest drop of the first task after a switch; None if nothing was evaluated.
 
     Args:
-        curve: (tasks so far with a fraction, mean validation PSNR (dB) of every task).
+        curve: evaluations during training.
     """
     dips = []
     for task in range(1, math.ceil(max((x for x, _ in curve), default=0.0))):
@@ -326,11 +326,11 @@ def deepest_dip(curve: Curve) -> Dip | None:
 
 
 def test_after(task: int, tested: Sequence[int]) -> int:
-    """Find the first test after a task was learned.
+    """Find the index of the first test after a task was learned.
 
     Args:
-        task: its position.
-        tested: how many tasks had been learned at each test.
+        task: index of the task.
+        tested: number of tasks learned before each test.
     """
     return next(i for i, learned in enumerate(tested) if learned > task)
 

@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal."""
+"""Terminal table of a comparison."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def comparison_table(summaries: Sequence[Summary], tasks: Sequence[str]) -> Table:
-    """Make a table with a row for each configuration.
+    """Make a table with one row per configuration.
 
-    Columns are the PSNR (dB) of every task after the last, the change on the first, the average, seconds and bytes
-    kept. With several seeds values are mean ± standard deviation. Of more than six tasks only the first and the last
-    have columns.
+    Columns are the PSNR (dB) of every task after the last, the change on the first task, the average, training seconds
+    and bytes kept. With several seeds, values are mean ± standard deviation. With more than six tasks, only the first
+    and the last have columns.
     """
     shown = range(len(tasks)) if len(tasks) <= 6 else (0, len(tasks) - 1)
     title = "PSNR (dB) on test views after the last task"
@@ -39,13 +39,13 @@ def comparison_table(summaries: Sequence[Summary], tasks: Sequence[str]) -> Tabl
 
 
 def with_seeds(title: str, summaries: Sequence[Summary]) -> str:
-    """Say in a title where values are means over several seeds."""
+    """Note in a title if values are means over several seeds."""
     several = any(len(summary.results) > 1 for summary in summaries)
     return f"{title}: mean ± standard deviation over seeds" if several else title
 
 
 def with_std(value: Statistic, *, signed: bool = False) -> str:
-    """Write a value in dB and its standard deviation, where there is one; nothing where there is no value."""
+    """Format a value in dB, with its standard deviation if there is one; a missing signed value is empty."""
     if value.mean != value.mean:
         return "" if signed else decibels(value.mean)
     text = f"{value.mean:+.2f}" if signed else decibels(value.mean)

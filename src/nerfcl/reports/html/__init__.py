@@ -1,1 +1,1 @@
-"""A comparison as one web page that needs no other."""
+"""A comparison as a self-contained HTML report."""

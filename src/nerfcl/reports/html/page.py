@@ -1,4 +1,4 @@
-"""A comparison as one web page: a single file that needs no other, and opens without a network."""
+"""A comparison as an HTML report: a single self-contained file that opens offline."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from nerfcl.reports.run.figures import LEAST_SPAN
 from nerfcl.reports.style import finite_range
 from nerfcl.reports.text import decibels, human_bytes, signed
 
-MOST_IN_VIEW = 8  # configurations that are unfolded
-WORST = 3  # old views of each configuration that are listed
+MOST_IN_VIEW = 8  # configurations that are not folded away
+WORST = 3  # worst old views listed per configuration
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One value of R: as text, and its colours."""
+    """One value of R, formatted, and its colours."""
 
     text: str
     background: str
@@ -37,13 +37,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class WorstView:
-    """One of the views that a configuration lost most on.
+    """One of the views with the largest drop of a configuration.
 
     Attributes:
-        name: its own, and its task's.
+        name: name of the view and its task.
         values: PSNR before and after (dB).
-        change: in dB.
-        pictured: its position among the pictured views of the watched task; None where there is no picture.
+        change: change in dB.
+        pictured: index of the view among the watched task's test views; None if the page does not show it.
     """
 
     name: str
@@ -54,13 +54,13 @@ class WorstView:
 
 @dataclass(frozen=True)
 class Strip:
-    """One configuration's old views on a scale of change.
+    """Changes of one configuration's old views on a common scale.
 
     Attributes:
-        dots: how far along the scale each view lies, in percent, and its name and values.
-        middle: where half of them lie below, in percent.
-        median: in dB.
-        worst: the views that lost most.
+        dots: position of each view on the scale in percent, and its tooltip.
+        middle: position of the median on the scale, in percent.
+        median: median change in dB.
+        worst: the views with the largest drop.
     """
 
     dots: Sequence[tuple[float, str]]
@@ -70,19 +70,19 @@ class Strip:
 
 
 def html_report(path: str | Path, compared: ComparisonSummary) -> None:
-    """Write the page.
+    """Write the report.
 
     Raises:
         NerfclError: the file cannot be written; names it.
     """
     page = html_page(compared)
     with written_aside(path) as aside:
-        # What was given on a command line need not be text.
+        # Command line arguments need not be valid Unicode.
         aside.write_text(page, encoding="utf-8", errors="replace")
 
 
 def html_page(compared: ComparisonSummary) -> str:
-    """Render the page's text."""
+    """Render the report as HTML."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -108,7 +108,7 @@ def html_page(compared: ComparisonSummary) -> str:
 
 
 def _in_view(compared: ComparisonSummary) -> list[Summary]:
-    """Choose the rows that are not folded away: all, if they are few; else the bounds, and some of the front."""
+    """Choose the configurations that are not folded away: all if few, else the bounds and some of the front."""
     if len(compared.summaries) <= MOST_IN_VIEW:
         return list(compared.summaries)
     bounds = [row for row in (compared.lower, compared.upper) if row is not None]
@@ -118,7 +118,7 @@ def _in_view(compared: ComparisonSummary) -> list[Summary]:
 
 
 def _bytes(compared: ComparisonSummary, named: Sequence[Summary]) -> dict[str, Any]:
-    """Prepare PSNR against bytes."""
+    """Prepare the section on PSNR against bytes."""
     rows, front, upper = list(compared.summaries), compared.front, compared.upper
     points = [Point(row.label, row.kept.mean, row.mean_final, row.is_bound, row in named) for row in rows]
     plot = bytes_plot(points, [rows.index(row) for row in front], None if upper is None else rows.index(upper))
@@ -130,7 +130,7 @@ def _bytes(compared: ComparisonSummary, named: Sequence[Summary]) -> dict[str, A
 
 
 def _matrices(compared: ComparisonSummary) -> dict[str, Any] | None:
-    """Prepare R of every row by its label, all in the same colours; None where nothing could be forgotten."""
+    """Prepare R of every configuration by label, on one colour scale; None if there is only one task."""
     if not compared.has_past:
         return None
     tested = {row.label: row.results[0]["tested"] for row in compared.summaries}
@@ -160,13 +160,13 @@ def _matrices(compared: ComparisonSummary) -> dict[str, Any] | None:
 
 
 def _curves(compared: ComparisonSummary) -> dict[str, Any] | None:
-    """Prepare how the first task fares while others are learned, by label; None where there is no other."""
+    """Prepare the training curves of every configuration, by label; None if there is only one task."""
     if not compared.has_past:
         return None
     dips = {
         row.label: dip for row in compared.summaries if not row.from_scratch and (dip := row.deepest_dip) is not None
     }
-    # How the first task was learned is the same for all; what matters comes after the switch.
+    # The first task is learned alike by all; the scale is for what comes after the switch.
     after = [
         values[0] for row in compared.summaries for x, values in row.history.curve if x >= 1.0 and not row.from_scratch
     ]
@@ -181,7 +181,7 @@ def _curves(compared: ComparisonSummary) -> dict[str, Any] | None:
 
 
 def _strips(compared: ComparisonSummary, pictured: Sequence[int]) -> dict[str, Any] | None:
-    """Prepare the change of each old view, a strip for each row on one scale; None where there is no old view."""
+    """Prepare the change of each old view, a strip per configuration on one scale; None if there are no old views."""
     views = {row.label: row.old_views for row in compared.summaries}
     changes = [view.change for found in views.values() for view in found]
     if not changes:
@@ -199,13 +199,13 @@ def _strips(compared: ComparisonSummary, pictured: Sequence[int]) -> dict[str, A
 def _strip(
     compared: ComparisonSummary, pictured: Sequence[int], views: Sequence[OldView], percent: Callable[[float], float]
 ) -> Strip:
-    """Make one row's strip.
+    """Make one configuration's strip.
 
     Args:
-        compared: has the tasks' names.
-        pictured: positions of the watched task's views that are shown.
+        compared: the comparison.
+        pictured: indices of the watched task's views that the page shows.
         views: at least one, the worst first.
-        percent: where a change lies on the scale.
+        percent: maps a change to its position on the scale.
     """
 
     def told(view: OldView) -> WorstView:

@@ -1,4 +1,4 @@
-"""Pictures and colours for web pages."""
+"""Images and colours for HTML reports."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nerfcl.reports.comparison.summary import ComparisonSummary, Summary, test_a
 from nerfcl.reports.style import INK, MAP
 from nerfcl.reports.text import decibels
 
-LEAST_ERROR = 8.0  # levels of 0..255: smaller errors do not get the brightest colour
+LEAST_ERROR = 8.0  # levels of 0..255; the error of the brightest colour is at least this
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Test views of the watched task, of the first seed.
+    """Test views of the watched task, for the first seed.
 
     Attributes:
-        views: positions among the watched task's test views.
-        heads: above the columns: truth, after its task, after the last, error.
-        tiles: by label, a line for each view: what stands below each picture, and the picture as a data URI.
-        top: the error of the brightest colour, in levels of 0..255.
+        views: indices among the watched task's test views.
+        heads: column heads: truth, after its task, after the last, error.
+        tiles: by label, one row per view of (caption, image as a data URI).
+        top: error of the brightest colour, in levels of 0..255.
     """
 
     views: Sequence[int]
@@ -34,12 +34,12 @@ class Pictures:
 
 
 def pictures_of(compared: ComparisonSummary, most: int, side: int) -> Pictures:
-    """Collect the pictures of every configuration; the views that all together lose most on come first.
+    """Collect the images of every configuration, with the largest total drop over all configurations first.
 
     Args:
-        compared: what was found.
-        most: views of each configuration.
-        side: larger pictures are shrunk to this many pixels on their longer side.
+        compared: the comparison.
+        most: maximum number of views per configuration.
+        side: maximum width and height in pixels; larger images are shrunk.
     """
     j = compared.watched
 
@@ -57,7 +57,7 @@ def pictures_of(compared: ComparisonSummary, most: int, side: int) -> Pictures:
 
 
 def png_uri(image: np.ndarray, side: int) -> str:
-    """Encode an (H, W, 3) uint8 picture as a PNG in a data URI, shrunk where it is larger than `side` pixels."""
+    """Encode an (H, W, 3) uint8 image as a PNG in a data URI, shrunk if it is larger than `side` pixels."""
     from PIL import Image
 
     picture = Image.fromarray(image)
@@ -68,7 +68,7 @@ def png_uri(image: np.ndarray, side: int) -> str:
 
 
 def heat_colours(low: float, high: float) -> Callable[[float], tuple[str, str]]:
-    """Make a function from a cell's value to its background and ink; colours are spread from `low` to `high`."""
+    """Make a function from a cell's value to its background and text colour; the colour map covers `low` to `high`."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -76,7 +76,7 @@ def heat_colours(low: float, high: float) -> Callable[[float], tuple[str, str]]:
 
     def colours(value: float) -> tuple[str, str]:
         fraction = min(max((value - low) / (high - low), 0.0), 1.0)
-        # Viridis gets lighter all the way; beyond this fraction dark letters contrast more.
+        # Viridis lightens monotonically; above this fraction, dark text has more contrast.
         return to_hex(scale(fraction)), INK if fraction > 0.6 else "#ffffff"
 
     return colours
@@ -93,7 +93,7 @@ def _tile(compared: ComparisonSummary, row: Summary, view: int, side: int, top: 
 
 
 def _error(picture: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Compute the (H, W) mean absolute error of the colours, levels of 0..255."""
+    """Compute the absolute error (H, W), averaged over channels, in levels of 0..255."""
     return np.abs(picture.astype(float) - truth.astype(float)).mean(-1)
 
 

@@ -1,4 +1,4 @@
-"""The plots of a comparison's web page."""
+"""Plots of an HTML report."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Point:
     """One configuration in the plot of PSNR against bytes.
 
     Attributes:
-        label: its name.
-        size: bytes.
-        psnr: dB, finite.
-        bound: whether it is a bound of the others.
-        named: whether its name shall be written beside it, where there is room.
+        label: label of the configuration.
+        size: bytes kept of the past.
+        psnr: PSNR in dB, finite.
+        bound: whether it is a lower or an upper bound.
+        named: whether to write its label next to it, if there is room.
     """
 
     label: str
@@ -39,12 +39,12 @@ class Point:
 
 
 def bytes_plot(points: Sequence[Point], front: Sequence[int], upper: int | None) -> Markup:
-    """Plot PSNR against bytes: the front as a line of steps, bounds hollow, what lies behind the front grey.
+    """Plot PSNR against bytes: the Pareto front as a step line, bounds hollow, dominated configurations grey.
 
     Args:
-        points: one for each configuration, at least one.
-        front: positions of those on the front, from fewest bytes to most.
-        upper: position of the upper bound, where there is one; a dashed line is as high.
+        points: one per configuration, at least one.
+        front: indices of those on the front, from fewest bytes to most.
+        upper: index of the upper bound, if any; a dashed line marks its PSNR.
     """
     plot = Plot((420, 300), (36, 26, 412, 254), "PSNR after the last task against bytes kept of the past")
     plot.scale_y([end for p in points for end in _ends(p)], room=0.08, most_ticks=6)
@@ -71,17 +71,18 @@ def bytes_plot(points: Sequence[Point], front: Sequence[int], upper: int | None)
 def curve_plot(
     curve: Curve, tasks: Sequence[str], span: tuple[float, float], dip: Dip | None, from_scratch: bool, label: str
 ) -> Markup:
-    """Plot the first task's PSNR while training in blue, the others' in grey, and a dot where the first is lowest.
+    """Plot the first task's PSNR during training in blue, the others' in grey, and a dot at its deepest drop.
 
     Args:
-        curve: (tasks so far with a fraction, mean validation PSNR (dB) of every task).
-        tasks: their names.
-        span: lowest and highest dB that are shown.
-        dip: the deepest of the first task, if there is one.
-        from_scratch: whether every task begins with an untrained model: the way there is faint, the ends are joined.
-        label: whose curves these are.
+        curve: evaluations during training.
+        tasks: task names.
+        span: range of PSNR shown, in dB.
+        dip: deepest drop of the first task, if any.
+        from_scratch: whether every task begins with an untrained model; if so, curves are faint and a line joins the
+            final values.
+        label: label of the configuration.
     """
-    plot = Plot((320, 180), (32, 8, 312, 156), f"{label}: PSNR on validation views while training")
+    plot = Plot((320, 180), (32, 8, 312, 156), f"{label}: PSNR on validation views during training")
     plot.scale_y(span, room=0.0, most_ticks=4)
     _task_axis(plot, tasks)
 
@@ -104,7 +105,7 @@ def curve_plot(
 
 
 def _byte_axis(plot: Plot, sizes: Sequence[float]) -> list[float]:
-    """Draw a scale of powers of two, with a place for nothing at its left; return where the sizes lie."""
+    """Draw an axis in powers of two, with a place for 0 at its left; return the x of each size."""
     some = [math.log2(size) for size in sizes if size >= 1.0]
     low, high = (min(some), max(some)) if some else (0.0, 1.0)
     low, high = (low, high) if high - low >= 2.0 else (low - 1.0, high + 1.0)
@@ -132,7 +133,7 @@ def _byte_axis(plot: Plot, sizes: Sequence[float]) -> list[float]:
 
 
 def _steps(plot: Plot, places: Sequence[tuple[float, float]]) -> list[Box]:
-    """Draw a line from each place on the front to the right, then up to the next; return where."""
+    """Draw the front as steps, to the right and then up to the next point; return the boxes of their segments."""
     corners: list[tuple[float, float]] = []
     for x, y in places:
         corners += [(x, corners[-1][1]), (x, y)] if corners else [(x, y)]
@@ -142,7 +143,7 @@ def _steps(plot: Plot, places: Sequence[tuple[float, float]]) -> list[Box]:
 
 
 def _ends(point: Point) -> tuple[float, float]:
-    """Return the mean less and plus a standard deviation."""
+    """Return the mean minus and plus one standard deviation."""
     spread = point.psnr.std or 0.0
     return point.psnr.mean - spread, point.psnr.mean + spread
 
@@ -160,7 +161,7 @@ def _mark(plot: Plot, point: Point, place: tuple[float, float], on_front: bool) 
 
 
 def _task_axis(plot: Plot, tasks: Sequence[str]) -> None:
-    """Mark where tasks change; write their names where these have room, else as many of their numbers as have."""
+    """Mark where tasks change; write their names if there is room, else as many of their numbers as fit."""
     left, top, right, bottom = plot.area
     room = (right - left) / len(tasks) - 6
     names = list(tasks) if max(map(width_of, tasks)) < room else [str(j + 1) for j in range(len(tasks))]

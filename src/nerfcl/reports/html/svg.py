@@ -1,4 +1,4 @@
-"""A surface for small plots on web pages, in SVG: its letters stay letters, and what one points at tells its name."""
+"""Small SVG plots for HTML reports, with selectable text and tooltips."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from markupsafe import Markup
 from nerfcl.reports.style import GREY, INK, finite_range
 
 FAINT = "#e6e6e6"
-LETTERS = 12  # their height, in the plot's units
+LETTERS = 12  # font size, in the plot's units
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom; y counts downwards."""
 
 
 class Plot:
-    """An area with a scale of y along its left side; everything is escaped.
+    """A plot with a y scale along its left side; all text is escaped.
 
     Args:
-        size: width and height of the drawing; it is scaled to the room that there is on the page.
-        area: where data are drawn.
-        description: for those who cannot see it.
+        size: width and height of the drawing, which is scaled to the width available on the page.
+        area: plotting area.
+        description: description for screen readers.
     """
 
     def __init__(self, size: tuple[int, int], area: Box, description: str) -> None:
@@ -34,7 +34,7 @@ class Plot:
         )
 
     def scale_y(self, values: Iterable[float], *, room: float, most_ticks: int) -> None:
-        """Set the scale so that all finite values fit, with a fraction of their range as room at both ends; draw it."""
+        """Set and draw a scale for all finite values, with a fraction `room` of their range as margin at both ends."""
         low, high = finite_range(values)
         self._span = low - room * (high - low), high + room * (high - low)
         for tick in round_ticks(*self._span, most_ticks):
@@ -42,24 +42,24 @@ class Plot:
             self.text(self.area[0] - 6, self.y(tick) + 0.35 * LETTERS, f"{tick:g}".replace("-", "−"), anchor="end")
 
     def x(self, fraction: float) -> float:
-        """Find where a fraction of the way from left to right lies."""
+        """Map a fraction of the width to an x coordinate."""
         return self.area[0] + fraction * (self.area[2] - self.area[0])
 
     def y(self, value: float) -> float:
-        """Find where a value lies on the scale."""
+        """Map a value to a y coordinate."""
         low, high = self._span
         return self.area[3] - (value - low) / (high - low) * (self.area[3] - self.area[1])
 
     def line(
         self, start: tuple[float, float], end: tuple[float, float], colour: str, width: float = 1.0, dashes: str = ""
     ) -> None:
-        """Draw a straight line; `dashes` are the lengths of strokes and gaps."""
+        """Draw a straight line; `dashes` are the lengths of dashes and gaps."""
         more = {"stroke-dasharray": dashes} if dashes else {}
         ends = dict(zip(("x1", "y1", "x2", "y2"), map(_short, (*start, *end)), strict=True))
         self._add("line", {**ends, "stroke": colour, "stroke-width": _short(width), **more})
 
     def path(self, points: Sequence[tuple[float, float]], colour: str, width: float, opacity: float = 1.0) -> None:
-        """Draw a line through points; what lies outside the area is cut off."""
+        """Draw a line through points, clipped to the area."""
         left, top, right, bottom = self.area
         window = {"x": left, "y": top, "width": right - left, "height": bottom - top}
         inside = self._add("svg", {name: _short(value) for name, value in window.items()})
@@ -69,7 +69,7 @@ class Plot:
         SubElement(inside, "polyline", {**style, "stroke-opacity": _short(opacity), "points": where})
 
     def dot(self, x: float, y: float, radius: float, colour: str, *, hollow: bool = False, title: str = "") -> None:
-        """Draw a dot; `title` is shown when one points at it."""
+        """Draw a dot; `title` is its tooltip."""
         where = {"cx": _short(x), "cy": _short(y), "r": _short(radius)}
         dot = self._add("circle", {**where, "fill": "white" if hollow else colour, "stroke": colour})
         dot.set("stroke-width", "2" if hollow else "0")
@@ -85,20 +85,20 @@ class Plot:
         anchor: str = "start",
         colour: str = GREY,
     ) -> None:
-        """Write letters whose base line is at y."""
+        """Write text with its baseline at y."""
         where = {"x": _short(x), "y": _short(y), "text-anchor": anchor, "fill": colour, "font-size": str(LETTERS)}
-        # A white rim keeps letters apart from a line below them.
+        # A white outline sets text off from lines behind it.
         rim = {"stroke": "white", "stroke-width": "3", "paint-order": "stroke", "stroke-linejoin": "round"}
         self._add("text", {**where, **rim}).text = text
 
     def name(self, text: str, x: float, y: float, taken: list[Box], lines: Sequence[Box] = ()) -> None:
-        """Write a name beside a point where nothing is yet; leave it out where there is no room.
+        """Write a name next to a point where it covers nothing, or leave it out if there is no room.
 
         Args:
-            text: at most some 25 letters of it are shown.
+            text: the name; shortened to 26 characters.
             x, y: the point.
-            taken: where nothing may be written; the name's place is added.
-            lines: where it may, if there is no other room.
+            taken: boxes that must not be covered; the box of the name is added.
+            lines: boxes that may be covered if there is no other room.
         """
         shown = text if len(text) <= 26 else f"{text[:25]}…"
         boxes = [box for box in _beside(x, y, width_of(shown)) if _within(box, self.area)]
@@ -111,7 +111,7 @@ class Plot:
                 return
 
     def markup(self) -> Markup:
-        """Return the drawing, to be put into a page as it is."""
+        """Return the drawing as markup for a page."""
         return Markup(tostring(self._root, encoding="unicode"))
 
     def _add(self, tag: str, attributes: dict[str, str]) -> Element:
@@ -119,17 +119,17 @@ class Plot:
 
 
 def width_of(text: str) -> float:
-    """Estimate how wide a text is, rather too wide: which font draws it is not known."""
+    """Estimate the width of a text generously, since its font is unknown."""
     return 0.58 * LETTERS * len(text)
 
 
 def around(x: float, y: float, reach: float) -> Box:
-    """Return the box around a point."""
+    """Return the square of half-width `reach` around a point."""
     return x - reach, y - reach, x + reach, y + reach
 
 
 def round_ticks(low: float, high: float, most: int) -> list[float]:
-    """List multiples of 1, 2 or 5 times a power of ten between two values, in at most `most` steps."""
+    """List multiples of 1, 2 or 5 times a power of ten between two values, so that they span at most `most` steps."""
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(step for factor in (1, 2, 5, 10) if (high - low) / (step := factor * power) <= most)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -137,7 +137,7 @@ def round_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _beside(x: float, y: float, width: float) -> Iterator[Box]:
-    """Yield where a name of such width can stand beside a point, the best places first."""
+    """Yield boxes for a name of this width next to a point, the best places first."""
     for left, middle in (
         (x + 9, y),
         (x - 9 - width, y),

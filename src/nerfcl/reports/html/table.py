@@ -1,4 +1,4 @@
-"""The table of a comparison's web page: values as text, the best of each column marked."""
+"""The table of an HTML report: formatted values, with the best of each column marked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from nerfcl.reports.comparison.summary import ComparisonSummary, Statistic, Summary
 from nerfcl.reports.text import decibels, few_digits, human_bytes, signed
 
-MOST_TASKS = 6  # of more, only the first and the last have columns
+MOST_TASKS = 6  # with more, only the first and the last have columns
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of the table.
+    """One cell.
 
     Attributes:
-        text: the mean.
-        std: "± ..." or nothing.
-        best: whether no other but the upper bound is better.
+        text: formatted mean.
+        std: "± ..." or empty.
+        best: whether it is the best value, upper bounds excluded.
     """
 
     text: str
@@ -32,9 +32,9 @@ class Column:
     """One quantity.
 
     Attributes:
-        head: above it.
-        cells: one for each configuration.
-        final: whether it is PSNR after the last task.
+        head: head of the column.
+        cells: one per configuration.
+        final: whether it is a PSNR after the last task.
     """
 
     head: str
@@ -43,9 +43,9 @@ class Column:
 
 
 def table_columns(compared: ComparisonSummary) -> list[Column]:
-    """Make the columns: tasks after the last, their mean, backward transfer, forgetting, gap to joint, bytes, seconds.
+    """Make the columns: PSNR of tasks and its mean, backward transfer, forgetting, gap to joint, bytes, seconds.
 
-    What needs a past, several tasks or an upper bound is left out where there is none.
+    Columns that need several tasks or an upper bound are left out if there are none.
     """
     tasks, upper = compared.tasks, compared.upper
     shown = range(len(tasks)) if len(tasks) <= MOST_TASKS else (0, len(tasks) - 1)
@@ -89,7 +89,7 @@ def table_columns(compared: ComparisonSummary) -> list[Column]:
 def _best(
     compared: ComparisonSummary, values: Sequence[Statistic], text: Callable[[float], str], least: bool
 ) -> str | None:
-    """Say how the best value reads, upper bounds aside: what reads the same is as good."""
+    """Format the best value, upper bounds excluded; values that format alike are equally good."""
     known = [
         value.mean
         for row, value in zip(compared.summaries, values, strict=True)

@@ -1,1 +1,1 @@
-"""How far a run has come, while it runs: progress in the terminal, event files for TensorBoard."""
+"""Live output of runs: progress in the terminal, and TensorBoard events."""

@@ -1,4 +1,4 @@
-"""How far a run has come: a bar in a terminal, a line now and then elsewhere."""
+"""Progress of a run: a bar in a terminal, or a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LINE_EVERY = 5.0
 
 
 class ProgressBar(Callback):
-    """Shows step, loss, PSNR and time left of one run: a callback and a context manager.
+    """Shows step, loss, PSNR and remaining time of a run; a callback and a context manager.
 
     Args:
-        label: what runs, usually the strategy's name.
-        tasks: names of the stream's groups, to show the validation PSNR of the present one.
-        console: where to; standard error when None.
+        label: label of the run, usually the strategy's name.
+        tasks: names of the stream's groups, to show the validation PSNR of the current one.
+        console: console to write to; None is standard error.
     """
 
     def __init__(self, label: str, tasks: Sequence[str] = (), console: Console | None = None) -> None:
@@ -58,7 +58,7 @@ class ProgressBar(Callback):
             self._bar.stop()
 
     def on_step(self, learner: Learner, report: StepReport) -> None:
-        """Show how far the run has come, at most as often as anyone can read it."""
+        """Show the progress, at a readable rate."""
         if report.loss is not None:
             self._loss = report.loss
         now = time.perf_counter()
@@ -75,7 +75,7 @@ class ProgressBar(Callback):
             self._draw(report, now)
 
     def on_evaluation(self, learner: Learner) -> None:
-        """Remember the latest validation."""
+        """Record the latest validation."""
         if learner.history.validation:
             self._validation = learner.history.validation[-1].means
 
@@ -123,7 +123,7 @@ def _make_bar(console: Console):
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
-    # Redrawn by `on_step`: rich's own thread would take time from the training's.
+    # Redrawn by `on_step`, since rich's own thread would slow down training.
     return Progress(
         TextColumn("{task.fields[what]}", style="bold", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
@@ -138,7 +138,7 @@ def _make_bar(console: Console):
 
 
 def track(items: Sequence[T], what: str, /) -> Iterable[T]:
-    """Iterate under a bar that vanishes at the end; without a terminal, print lines now and then if it takes long."""
+    """Iterate with a bar that vanishes at the end; if not in a terminal, print a line every few seconds."""
     from rich.console import Console
     from rich.progress import track as bar
 
@@ -158,7 +158,7 @@ def _tracked_by_lines(items: Sequence[T], what: str, console: Console) -> Iterat
 
 
 class StreamLine:
-    """Shows what became of the frames of a stream without a known end: one line, kept up to date in a terminal."""
+    """Shows the status of an open-ended stream of frames: one line, updated in place in a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
@@ -176,7 +176,7 @@ class StreamLine:
             self._console.print()
 
     def show(self, observed: Observed) -> None:
-        """Show the numbers, at most as often as anyone can read them."""
+        """Show the status, at a readable rate."""
         now = time.perf_counter()
         if now < self._due:
             return

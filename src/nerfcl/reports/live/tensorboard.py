@@ -1,4 +1,4 @@
-"""A run's values and pictures for TensorBoard."""
+"""TensorBoard events of a run."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from nerfcl.training.callbacks import StepReport
     from nerfcl.training.learner import Learner
 
-IMAGE_EVERY = 4  # frames
+IMAGE_EVERY = 4  # frames between images
 
 
 class TensorBoardWriter(Callback):
-    """Writes a run's events into a folder: a callback and a context manager.
+    """Writes a run's events to a folder; a callback and a context manager.
 
-    Tags are train/loss, train/NAME_loss of each part of the loss, train/psnr, lr, train/samples_per_ray,
+    Tags are train/loss, train/NAME_loss for each term of the loss, train/psnr, lr, train/samples_per_ray,
     train/rays_per_second, val/psnr_TASK, test/psnr_TASK and the image watched_view; the global step is the training
     step. Metrics of the strategy's state have their own names.
 
     Args:
-        folder: of the event files; made where it is missing.
+        folder: folder of the event files; created if it is missing.
         tasks: names of the stream's groups.
-        purge_step: of a resumed run: events from this step on, written before the interruption, are to be forgotten.
+        purge_step: for a resumed run, the step from which on events written before the interruption are discarded.
 
     Raises:
         NerfclError: the folder cannot be written.
@@ -42,9 +42,9 @@ class TensorBoardWriter(Callback):
         try:
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
         except OSError as error:
-            raise NerfclError(f"{folder}: cannot be written ({error.strerror}); check the folder's rights") from error
+            raise NerfclError(f"{folder}: cannot be written ({error.strerror}); check its permissions") from error
         self._rays = 0
-        self._since: float | None = None  # training seconds at the last write
+        self._since: float | None = None  # training time at the last write
 
     def __enter__(self) -> TensorBoardWriter:
         return self
@@ -55,7 +55,7 @@ class TensorBoardWriter(Callback):
         self.close()
 
     def on_step(self, learner: Learner, report: StepReport) -> None:
-        """Write what was read in this step."""
+        """Write the values that were read in this step, if any."""
         if self._since is not None:
             self._rays += report.rays
         if report.losses is None:
@@ -73,10 +73,10 @@ class TensorBoardWriter(Callback):
         self._rays, self._since = 0, report.seconds
 
     def on_evaluation(self, learner: Learner) -> None:
-        """Write what is new; of the frames every fourth."""
+        """Write the latest validation, and every fourth frame."""
         history = learner.history
         ends = [entries[-1] for entries in (history.curve, history.frames) if entries]
-        # A resumed run brings old evaluations along: only those of the present moment are new.
+        # The history of a resumed run contains old evaluations; only those at the current position are new.
         present = max(at for at, _ in ends)
         if history.validation and history.validation[-1].at == present:
             self.write_validation(learner)
@@ -90,7 +90,7 @@ class TensorBoardWriter(Callback):
                 self._writer.add_scalar(f"val/{tag}", value, learner.history.steps)
 
     def on_experience_end(self, learner: Learner) -> None:
-        """Write the latest test, if the experience was followed by one."""
+        """Write the latest test, if one followed the experience."""
         history = learner.history
         if history.tested and history.tested[-1] == learner.done:
             for tag, value in zip(self._tags, history.R[-1], strict=True):
@@ -99,10 +99,10 @@ class TensorBoardWriter(Callback):
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left to write."""
+        """Write pending events and close the file."""
         self._writer.close()
 
 
 def tag_of(task: str) -> str:
-    """Write a name without spaces and slashes, which TensorBoard takes for groups: "sector 1/10" is sector_1-10."""
+    """Replace spaces, and slashes, which TensorBoard takes for groups: "sector 1/10" becomes "sector_1-10"."""
     return re.sub(r"[^\w.-]+", "_", task.replace("/", "-"))

@@ -1,1 +1,1 @@
-"""One run over tasks: pictures, results, a table."""
+"""Figures, results and table of one run on tasks."""

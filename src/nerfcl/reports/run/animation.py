@@ -1,4 +1,4 @@
-"""One old view while training goes on, as an animated GIF."""
+"""Animated GIF of one old view during training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 90
 MOST_BYTES = 2_000_000
-PANEL, SMALL_PANEL = 256, 192  # pixels high, about: for one or two strategies, and for more
-MOST_ABREAST = 6  # panels
+PANEL, SMALL_PANEL = 256, 192  # approximate height in pixels, for up to two strategies and for more
+MOST_ABREAST = 6  # panels per row
 PLAY_SECONDS = 5.5
 HOLD_SECONDS = 1.5
 
@@ -39,16 +39,16 @@ def forgetting_gif(
     steps: int,
     unit: str = "steps",
 ) -> None:
-    """Draw truth and renderings side by side, in rows of at most six, while training goes on: about seven seconds.
+    """Animate ground truth and renderings during training, in rows of at most six panels, for about seven seconds.
 
     Args:
-        path: the GIF.
-        runs: by label (tasks so far with a fraction, (H, W, 3) uint8 rendering), in order; at least one of each. The
-            first one's moments are shown, of the others what they had rendered last by then.
-        truth: (H, W, 3) uint8.
-        tasks: their names.
-        steps: training steps per task, or what `unit` counts instead.
-        unit: what is counted, in the plural.
+        path: GIF to write.
+        runs: by label, (fractional number of tasks so far, (H, W, 3) uint8 rendering) in order; at least one run with
+            at least one rendering. Frames follow the first run; other runs show their latest rendering at that time.
+        truth: ground truth, (H, W, 3) uint8.
+        tasks: task names.
+        steps: length of a task in `unit`.
+        unit: "steps" or "epochs".
     """
     moments = [x for x, _ in next(iter(runs.values()))]
     indices = task_indices(moments)
@@ -68,12 +68,12 @@ def forgetting_gif(
 
 
 def _last_by(moment: float, frames: Frames) -> np.ndarray:
-    """Find the last frame that was there at a moment, or the first of all."""
+    """Return the latest frame at a moment, or the first frame."""
     return [frame for x, frame in frames if x <= moment + 1e-9 or x == frames[0][0]][-1]
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """Spread at most `most` positions evenly over `count`, the first and the last among them."""
+    """Spread at most `most` indices evenly over `count`, including the first and the last."""
     if count <= most:
         return list(range(count))
     return [round(k * (count - 1) / (most - 1)) for k in range(most)]
@@ -98,7 +98,7 @@ def _encode(pages: Sequence[Image], colours: int) -> bytes:
 
 
 def flattened(pages: Sequence[Image], colours: int) -> list[Image]:
-    """Give all pages one palette, from a sample of them: nothing flickers, and what stays the same costs nothing."""
+    """Quantise all pages to one palette, so that nothing flickers and unchanged pixels cost nothing."""
     from PIL import Image, ImageColor
 
     sample = [pages[k] for k in evenly(len(pages), 9)]
@@ -114,7 +114,7 @@ def flattened(pages: Sequence[Image], colours: int) -> list[Image]:
     for page in pages:
         indices = np.array(page.quantize(palette=palette, dither=Image.Dither.NONE))
         packed = np.asarray(page).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
-        # Pillow's search is coarse: without this, white would be one of the nearly white colours.
+        # Pillow's colour search is coarse; without this, white would become an off-white.
         for index, (red, green, blue) in enumerate(own):
             indices[packed == (red << 16 | green << 8 | blue)] = index
         flat.append(Image.fromarray(indices))
@@ -131,7 +131,7 @@ def _page(
     steps: int,
     unit: str,
 ) -> Image:
-    """Draw one frame: header, truth and renderings with their captions, timeline."""
+    """Draw one page: header, ground truth and renderings with captions, timeline."""
     from PIL import Image, ImageDraw, ImageFont
 
     height = PANEL if len(frames) < 3 else SMALL_PANEL
@@ -165,12 +165,12 @@ def _page(
 
 
 def shortened(text: str, room: float, width_of: Callable[[str], float]) -> str:
-    """Cut a text to the room that there is, with an ellipsis where something is left out.
+    """Shorten a text to a maximum width, with an ellipsis if anything is cut.
 
     Args:
-        text: what is to be written.
-        room: the most that it may be wide.
-        width_of: how wide a text is, in the same unit.
+        text: text to shorten.
+        room: maximum width.
+        width_of: measures the width of a text, in the same unit.
     """
     if width_of(text) <= room:
         return text
@@ -178,7 +178,7 @@ def shortened(text: str, room: float, width_of: Callable[[str], float]) -> str:
 
 
 def _draw_timeline(page: Image, x: float, count: int, gap: int, top: int) -> None:
-    """Draw a bar with a section for each task, filled as far as training has come."""
+    """Draw a progress bar with a section for each task."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(page)
@@ -192,7 +192,7 @@ def _draw_timeline(page: Image, x: float, count: int, gap: int, top: int) -> Non
 
 
 def _scaled(image: np.ndarray, height: int) -> Image:
-    """Scale an image to about `height` pixels, by a whole factor so that every pixel stays square and sharp."""
+    """Scale an image to about `height` pixels, by an integer factor so that pixels stay square and sharp."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image))

@@ -1,4 +1,4 @@
-"""One run as pictures: the matrix R, the curves while training, the test views."""
+"""Figures of one run: the matrix R, training curves, test views."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST_SPAN = 6.0  # dB
+LEAST_SPAN = 6.0  # dB; minimum range of colour scales
 
 
 def matrix_figure(path: str | Path, R: Sequence[Sequence[float]], tasks: Sequence[str], title: str) -> None:
-    """Draw R as a heat map with its values.
+    """Draw R as a labelled heat map.
 
     Args:
-        path: the PNG.
-        R: row i holds the mean test PSNR (dB) on every task after task i; may have fewer rows than there are tasks.
-        tasks: their names.
-        title: above the picture.
+        path: PNG to write.
+        R: row i holds the mean test PSNR (dB) on every task after task i; there may be fewer rows than tasks.
+        tasks: task names.
+        title: figure title.
     """
     rows, columns = len(R), len(tasks)
     cell = min(1.5, max(0.62, 3.0 / columns))
     figure = new_figure(max(5.6, cell * columns + 2.9), max(2.5, cell * 0.72 * rows + 1.5))
     axes = figure.subplots()
     many = columns > 6
-    # What was not learned yet is far below; colours are for what was learned, and small losses must not look large.
+    # The scale covers learned tasks only, since others are far below, and is wide enough that small drops look small.
     low, high = finite_range(R[i][j] for i in range(rows) for j in range(min(i + 1, columns)))
     low = min(low, high - LEAST_SPAN)
     heat = heat_map(axes, R, digits=1 if many else 2, size=9.5 if many else 11, span=(low, high))
@@ -73,17 +73,17 @@ def curves_figure(
     unit: str = "steps",
     from_scratch: bool = False,
 ) -> None:
-    """Draw every task's PSNR while training, bold while the task itself is learned.
+    """Draw every task's PSNR during training, in bold while the task itself is learned.
 
     Args:
-        path: the PNG.
-        curve: (tasks so far with a fraction, mean validation PSNR (dB) of every task).
-        tasks: their names.
-        steps: training steps per task, or what `unit` counts instead.
-        title: above the picture.
-        unit: what is counted, in the plural.
-        from_scratch: whether every task began with an untrained model; then the curves are cut there, and a task is
-            drawn as wide as any although it took more steps.
+        path: PNG to write.
+        curve: evaluations during training.
+        tasks: task names.
+        steps: length of a task in `unit`.
+        title: figure title.
+        unit: "steps" or "epochs".
+        from_scratch: whether every task began with an untrained model; if so, curves are split there, and all tasks
+            are drawn at the same width although later ones took more steps.
     """
     figure = new_figure(8.2, 4.3)
     axes = figure.subplots()
@@ -115,15 +115,16 @@ def views_figure(
     tasks: Sequence[str],
     title: str,
 ) -> None:
-    """Draw test views of the first task: truth, renderings after tasks, error of the last rendering.
+    """Draw test views of the first task: ground truth, renderings after each task, error of the last rendering.
 
     Args:
-        path: the PNG.
+        path: PNG to write.
         truths: V test views, (H, W, 3) uint8.
-        pictures: [i][v] the rendering of view v after task i; of more than three the first and the last two are shown.
+        pictures: [i][v] rendering of view v after task i; with more than three tasks, the first and the last two are
+            shown.
         scores: [i][v] its PSNR (dB).
-        tasks: their names.
-        title: above the picture.
+        tasks: task names.
+        title: figure title.
     """
     shown = range(len(pictures)) if len(pictures) <= 3 else (0, len(pictures) - 2, len(pictures) - 1)
     heads = ["truth", *(f"after {tasks[i]}" for i in shown), f"error after\n{tasks[len(pictures) - 1]}"]
@@ -157,7 +158,7 @@ def views_figure(
 
 
 def mark_tasks(axes: Axes, tasks: Sequence[str], steps: int) -> None:
-    """Draw vertical lines where tasks change, and write the tasks' names above."""
+    """Draw vertical lines where tasks change, with the task names above."""
     right = axes.get_xlim()[1]
     long = len(tasks) > 4
     for i, task in enumerate(tasks):

@@ -1,4 +1,4 @@
-"""A run's history -> the values that are written down and compared."""
+"""Results of a run, computed from its history."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nerfcl.training.settings import TrainingSettings
 
 
 def results_of(history: History, stream: Stream, label: str, seed: int, training: TrainingSettings) -> dict[str, Any]:
-    """Collect what `results.json` holds of one finished run.
+    """Collect the results of a finished run for `results.json`.
 
     Args:
-        history: of the run.
-        stream: what was learned.
-        label: of the strategy.
-        seed: of the run.
-        training: how long each experience was learned.
+        history: history of the run.
+        stream: the stream that was learned.
+        label: label of the strategy.
+        seed: seed of the run.
+        training: training settings of the run.
     """
     length, unit = training.length
     return {
@@ -58,15 +58,15 @@ def results_of(history: History, stream: Stream, label: str, seed: int, training
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read a run's `results.json`, also one of version 0.1.
+    """Read a run's `results.json`, including files of version 0.1.
 
     Raises:
-        NerfclError: it is missing or damaged.
+        NerfclError: the file is missing or damaged.
     """
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NerfclError(f"{path}: cannot be read ({error}); remove it, and the run makes it again") from None
+        raise NerfclError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
     if "scored" in results:
         results["tested"] = results.pop("scored")
     return results

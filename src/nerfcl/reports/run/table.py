@@ -1,4 +1,4 @@
-"""One run as a table for the terminal."""
+"""Terminal table of one run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def run_table(R: Sequence[Sequence[float]], tasks: Sequence[str]) -> Table:
-    """Make a table of R with a row for each learned task, then average, backward transfer and forgetting (dB).
+    """Make a table of R with one row per learned task, then average, backward transfer and forgetting (dB).
 
-    Of more than six tasks only the first, the present and the last have columns, and the mean over all.
+    With more than six tasks, columns are the first, the current and the last task, and the mean over all.
     """
     table = new_table("PSNR (dB) on test views")
     table.add_column("", overflow="fold")
     many = len(tasks) > 6
-    for head in (tasks[0], "present", tasks[-1], "mean of all") if many else tasks:
+    for head in (tasks[0], "current", tasks[-1], "mean of all") if many else tasks:
         table.add_column(head, justify="right", overflow="fold")
     for i, row in enumerate(R):
         shown = (row[0], row[i], row[-1], sum(row) / len(row)) if many else row

@@ -1,1 +1,1 @@
-"""A learner on a stream of frames: what it still knows of every frame and of every chunk."""
+"""Figures and tables of runs on streams of frames: PSNR of every frame and chunk over time."""

@@ -1,4 +1,4 @@
-"""What a learner still knows of every frame and chunk while a stream runs, page by page, as animated GIFs."""
+"""Animated GIFs of the PSNR of every frame and chunk of a stream over time."""
 
 from __future__ import annotations
 
@@ -39,37 +39,36 @@ MOST_PAGES = 60
 MOST_BYTES = 1_500_000
 PLAY_SECONDS = 6.2
 HOLD_SECONDS = 1.8
-LONGEST_PAGE = 0.6  # seconds, of the pages before the last
+LONGEST_PAGE = 0.6  # seconds; maximum for all pages but the last
 
-_PLOT = 800  # pixels, about, that the bars of a page spread over
+_PLOT = 800  # approximate width of the bars in pixels
 _LEFT, _RIGHT, _HEADER, _NAME, _FOOT = 56, 20, 46, 26, 46
 _WIDEST_BAR = 48
 
 
 def frames_gif(path: str | Path, logs: Mapping[str, Log], chunk_frames: int, title: str) -> None:
-    """Draw a page of bars for each entry, a bar for each frame, strategies below each other: about eight seconds.
+    """Draw a page for each entry, with one bar per frame and strategies below each other, for about eight seconds.
 
-    The frames of the chunk learned last are black. Of many entries sixty are shown; a log without an entry at a moment
-    shows its last one by then.
+    Frames of the latest chunk are black. At most sixty entries are shown; a log without an entry at that time shows its
+    latest one.
 
     Args:
-        path: the GIF.
-        logs: by label, one to four of them, in order (chunks learned so far, PSNR (dB) of each of the N train frames
-            seen by then, in the order seen). None or NaN is left blank; infinite is drawn at the top.
+        path: GIF to write.
+        logs: one to four logs by label; see `Log`. None and NaN are left blank; infinity is drawn at the top.
         chunk_frames: frames per chunk.
-        title: above the bars.
+        title: title of the pages.
     """
     _write_gif(path, [sheet.image for sheet in _frames_pages(logs, chunk_frames, title)])
 
 
 def chunk_bars_gif(path: str | Path, rows: Sequence[tuple[int, Chunks]], title: str) -> None:
-    """Draw a page of bars for each row, a bar for each test view, chunk by chunk: about eight seconds.
+    """Draw a page for each row, with one bar per test view, grouped by chunk, for about eight seconds.
 
     Args:
-        path: the GIF.
-        rows: in order (chunks learned so far, for each chunk the PSNR (dB) of each of its test views, empty where it
-            has none); of many sixty are shown.
-        title: above the bars.
+        path: GIF to write.
+        rows: in order, (chunks learned so far, PSNR (dB) of the test views of each chunk; see `Chunks`); at most sixty
+            are shown.
+        title: title of the pages.
     """
     _write_gif(path, [sheet.image for sheet in _chunk_pages(rows, title)])
 
@@ -93,39 +92,39 @@ def _write_gif(path: str | Path, pages: Sequence[Image]) -> None:
 
 
 class _Sheet:
-    """A page with bars; remembers where it wrote."""
+    """A page with bars, which records the positions of its texts."""
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw
 
         self.image = Image.new("RGB", (width, height), "white")
         self.draw = ImageDraw.Draw(self.image)
-        self.texts: list[tuple[str, tuple[float, float, float, float]]] = []  # with left, top, right, bottom in pixels
+        self.texts: list[tuple[str, tuple[float, float, float, float]]] = []  # left, top, right, bottom in pixels
 
     def text(self, x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "lm") -> float:
-        """Write a text and return where it ends, at the right."""
+        """Write a text and return its right edge."""
         font = _font(size)
         box = self.draw.textbbox((x, y), text, font=font, anchor=anchor)
-        self.draw.rectangle((box[0] - 2, box[1], box[2] + 2, box[3]), fill="white")  # no grid line goes through it
+        self.draw.rectangle((box[0] - 2, box[1], box[2] + 2, box[3]), fill="white")  # hides grid lines
         self.draw.text((x, y), text, fill=colour, font=font, anchor=anchor)
         self.texts.append((text, box))
         return box[2]
 
     def head(self, title: str, right: str) -> None:
-        """Write the title, as large as there is room, and at the right what is counted."""
+        """Write the title, as large as fits, and a counter at the right."""
         end = self.image.width - _RIGHT
         self.fitted(10, 18, title, 17, end - 24 - _font(17).getlength(right))
         self.text(end, 18, right, 17, anchor="rm")
 
     def fitted(self, x: float, y: float, text: str, size: int, right: float) -> float:
-        """Write a text that ends before `right`, smaller if need be, and then cut; return where it ends."""
+        """Write a text that ends before `right`, made smaller and then cut if necessary; return its right edge."""
         least = size - 4
         while size > least and x + _font(size).getlength(text) > right:
             size -= 1
         return self.text(x, y, shortened(text, right - x, _font(size).getlength), size)
 
     def scale(self, left: int, right: int, top: int, bottom: int, ceiling: float) -> None:
-        """Draw grid lines of whole decibels with their values, and the ground line."""
+        """Draw labelled grid lines, in dB, and the base line."""
         step = next((s for s in (5, 10, 20, 50) if (bottom - top) * s / ceiling >= 19), 100)
         for value in range(0, int(ceiling) + 1, step):
             y = bottom - round((bottom - top) * value / ceiling)
@@ -133,7 +132,7 @@ class _Sheet:
             self.text(left - 6, y, f"{value} dB" if value + step > ceiling else str(value), 12, GREY, "rm")
 
     def bar(self, left: int, right: int, height: int, bottom: int, colour: str) -> None:
-        """Draw a bar, its last column included, `height` pixels high."""
+        """Draw a bar from column `left` to `right` inclusive, `height` pixels high."""
         if height > 0:
             self.draw.rectangle((left, bottom - height, right, bottom - 1), fill=colour)
 
@@ -155,7 +154,7 @@ def _frames_pages(logs: Mapping[str, Log], chunk_frames: int, title: str) -> lis
 def _frames_page(
     last: Mapping[str, tuple[int, np.ndarray] | None], frames: int, ceiling: float, chunk_frames: int, title: str
 ) -> _Sheet:
-    """Draw one page: header; for each strategy its name, the mean, bars; the axis of frames below."""
+    """Draw one page: header; name, mean and bars of each strategy; frame axis."""
     pitch = _PLOT // frames
     plot = pitch * frames if pitch >= 4 else _PLOT
     high = {1: 260, 2: 170, 3: 125}.get(max(1, len(last)), 100)
@@ -179,7 +178,7 @@ def _frames_page(
         end = sheet.fitted(_LEFT + 18, top - 15, name, 14, room)
         if i == 0:
             sheet.draw.rectangle((end + 18, top - 21, end + 29, top - 10), fill=INK)
-            sheet.text(end + 36, top - 15, "chunk learned last", 14, GREY)
+            sheet.text(end + 36, top - 15, "latest chunk", 14, GREY)
         new = (row[0] - 1) * chunk_frames if row else frames
         means = block_means(padded(np.minimum(values, ceiling), frames), edges)
         for c in np.flatnonzero(means > 0.0).tolist():
@@ -205,7 +204,7 @@ def _chunk_pages(rows: Sequence[tuple[int, Chunks]], title: str) -> list[_Sheet]
 
 
 def _chunk_page(done: int, chunks: Sequence[np.ndarray], count: int, ceiling: float, title: str) -> _Sheet:
-    """Draw one page: header; for each chunk its bars with their mean; chunk numbers below."""
+    """Draw one page: header; bars and mean of each chunk; chunk axis."""
     slot = max(6, _PLOT // count)
     plot, high, over_bars = slot * count, 230, 10
     top = _HEADER + _NAME + over_bars
@@ -235,7 +234,7 @@ def _chunk_page(done: int, chunks: Sequence[np.ndarray], count: int, ceiling: fl
             sheet.draw.rectangle((left, y - 2, left + width - 1, y + 2), fill="white")
             sheet.draw.rectangle((left, y - 1, left + width - 1, y + 1), fill=INK)
             if k % apart == 0:
-                # Where a number is wider than its bars it goes above those beside it, too.
+                # A number wider than its bars must clear neighbouring bars, too.
                 beside = chunks[max(0, k - apart + 1) : k + apart]
                 highest = max(0.0, *(min(v, ceiling) for near in beside for v in near.tolist() if not math.isnan(v)))
                 sheet.text(left + width / 2, bottom - round(high * highest / ceiling) - 10, _plain(mean), 13,
@@ -249,7 +248,7 @@ def _chunk_page(done: int, chunks: Sequence[np.ndarray], count: int, ceiling: fl
 
 
 def _plain(value: float) -> str:
-    """Write a PSNR in the signs that Pillow's own font has."""
+    """Format a PSNR with characters of Pillow's default font."""
     return decibels(value, 1).replace("∞", "inf")
 
 

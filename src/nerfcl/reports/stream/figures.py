@@ -1,4 +1,4 @@
-"""What a learner still knows of every frame and chunk of a stream, as pictures."""
+"""Figures of the PSNR of every frame and chunk of a stream."""
 
 from __future__ import annotations
 
@@ -51,43 +51,41 @@ MOST_STRATEGIES = 4  # side by side
 MOST_PICTURES = 12
 PICTURES_IN_A_ROW = 6
 
-_MOST_COLUMNS = 400  # of a heat map or a line: of more frames neighbours are averaged
+_MOST_COLUMNS = 400  # of a heat map or a line; with more frames, neighbours are averaged
 
 
 def frames_figure(path: str | Path, logs: Mapping[str, Log], chunk_frames: int, title: str) -> None:
-    """Draw what every strategy knew of every frame after every chunk, and what it knows of them at the end.
+    """Draw the PSNR of every frame over time for each strategy, and its value at the end.
 
     Args:
-        path: the PNG.
-        logs: by label, one to MOST_STRATEGIES of them, in order (chunks learned so far, PSNR (dB) of each of the N
-            train frames seen by then, in the order seen). None or NaN is left blank; infinite is drawn at
-            the top.
+        path: PNG to write.
+        logs: one to MOST_STRATEGIES logs by label; see `Log`. None and NaN are left blank; infinity is drawn at the
+            top.
         chunk_frames: frames per chunk.
-        title: above the picture.
+        title: figure title.
     """
     save(_frames(logs, chunk_frames, title), path)
 
 
 def seen_curve_figure(path: str | Path, logs: Mapping[str, Log], title: str) -> None:
-    """Draw what every strategy knew, on average, of all frames that it had seen while the stream ran.
+    """Draw the mean PSNR of all frames seen so far over time, one line per strategy.
 
     Args:
-        path: the PNG.
-        logs: by label, in order (chunks learned so far, PSNR (dB) of each of the N train frames seen by then). None or
-            NaN does not count. A log with a single entry is a dot.
-        title: above the picture.
+        path: PNG to write.
+        logs: logs by label; see `Log`. None and NaN are ignored. A log with a single entry is drawn as a dot.
+        title: figure title.
     """
     save(_seen_curve(logs, title), path)
 
 
 def chunk_bars_figure(path: str | Path, psnr: Chunks, done: int, title: str) -> None:
-    """Draw a bar for each test view, chunk by chunk; what was not learned yet is pale.
+    """Draw a bar for each test view, grouped by chunk; chunks not learned yet are pale.
 
     Args:
-        path: the PNG.
-        psnr: for each chunk the PSNR (dB) of each of its test views, empty where it has none.
+        path: PNG to write.
+        psnr: PSNR (dB) of the test views of each chunk; see `Chunks`.
         done: chunks learned so far.
-        title: above the picture.
+        title: figure title.
     """
     save(_chunk_bars(psnr, done, title), path)
 
@@ -95,14 +93,14 @@ def chunk_bars_figure(path: str | Path, psnr: Chunks, done: int, title: str) -> 
 def evolution_figure(
     path: str | Path, truth: np.ndarray, images: Sequence[tuple[int, np.ndarray, float | None]], title: str
 ) -> None:
-    """Draw a view and its renderings after more and more chunks.
+    """Draw a view and its renderings after successive chunks.
 
     Args:
-        path: the PNG.
-        truth: (H, W, 3) uint8.
-        images: (chunks learned so far, (H, W, 3) uint8 rendering, its PSNR (dB)), in order; of more than eleven, eleven
-            are shown, evenly spread, the first and the last among them.
-        title: above the picture.
+        path: PNG to write.
+        truth: ground truth, (H, W, 3) uint8.
+        images: (chunks learned so far, (H, W, 3) uint8 rendering, its PSNR (dB)), in order; at most eleven are shown,
+            evenly spread, including the first and the last.
+        title: figure title.
     """
     save(_evolution(truth, images, title), path)
 
@@ -137,7 +135,7 @@ def _frames(logs: Mapping[str, Log], chunk_frames: int, title: str) -> Figure:
                       color=GREY)  # fmt: skip
     panels[0].set_ylabel("frames learned so far", fontsize=10)
     if mesh is not None:
-        # Inside of the last panel's margin: a bar of its own would stand right of the labels of the lines below.
+        # In the last panel's margin; a separate axes would end up to the right of the line labels below.
         inches = (width - 2.6) / count
         beside = panels[-1].inset_axes((1 + 0.14 / inches, 0, 0.16 / inches, 1))
         bar = figure.colorbar(mesh, cax=beside, extend=extend, ticks=MaxNLocator(8, integer=True))
@@ -147,13 +145,13 @@ def _frames(logs: Mapping[str, Log], chunk_frames: int, title: str) -> Figure:
     set_title(figure, title)
     _final_lines(figure.add_subplot(grid[1, :]), runs, frames)
     figure.draw_without_rendering()
-    for axes, name in zip(panels, names, strict=False):  # long names must not reach into the next panel
+    for axes, name in zip(panels, names, strict=False):  # long names must not overlap the next panel
         name.set_fontsize(11.5 * min(1.0, axes.bbox.width / max(name.get_window_extent().width, 1.0)))
     return figure
 
 
 def _frames_map(axes: Axes, rows: Rows, frames: int, chunk_frames: int, span: tuple[float, float]) -> QuadMesh | None:
-    """Draw a row of cells for each entry, from the one before to this one; the last row is at the bottom."""
+    """Draw a row of cells for each entry, reaching back to the previous one; the last row is at the bottom."""
     if not rows:
         return None
     edges = block_edges(frames, _MOST_COLUMNS)
@@ -180,7 +178,7 @@ def _final_lines(axes: Axes, runs: Mapping[str, Rows], frames: int) -> None:
     for i, (name, end) in enumerate(zip(runs, ends, strict=True)):
         y = block_means(np.where(end == np.inf, high, end), edges)
         blank = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
-        alone = bool((~blank[1:-1] & blank[:-2] & blank[2:]).any())  # a line through one point is none
+        alone = bool((~blank[1:-1] & blank[:-2] & blank[2:]).any())  # a line through a single point is invisible
         few = {"marker": "o", "markersize": 4} if alone or len(y) <= 30 else {}
         axes.plot(x, y, color=colour_of(i), linestyle=dashes_of(i), linewidth=1.5, zorder=3 - i / 10, **few)
         known = y[~np.isnan(y)]
@@ -203,11 +201,11 @@ def _final_lines(axes: Axes, runs: Mapping[str, Rows], frames: int) -> None:
 
 
 def _colour_span(values: Iterable[float]) -> tuple[tuple[float, float], str]:
-    """Choose the ends of the colour scale, without what is far off, and say where something lies beyond them."""
+    """Choose the ends of the colour scale without outliers, and say at which ends values lie beyond them."""
     finite = np.array([value for value in values if math.isfinite(value)])
     if not finite.size:
         return (0.0, 1.0), "neither"
-    # A few frames far off would take the colours from all others.
+    # A few outliers would compress the scale for all other frames.
     near, far = np.percentile(finite, (1.0, 99.0))
     low, high = max(finite.min(), near - 2.0), min(finite.max(), far + 2.0)
     low = min(low, high - LEAST_SPAN)
@@ -312,7 +310,7 @@ def _evolution(truth: np.ndarray, images: Sequence[tuple[int, np.ndarray, float 
     for axes in grid.flat[len(shown) :]:
         axes.remove()
     for axes, (caption, picture) in zip(grid.flat, shown, strict=False):
-        axes.imshow(picture, interpolation="antialiased")  # sharp pixels when enlarged, no jags when made smaller
+        axes.imshow(picture, interpolation="antialiased")  # sharp when enlarged, smooth when reduced
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color(LIGHT)
         axes.set_xlabel(caption, fontsize=9.5, labelpad=4, color=INK)

@@ -1,4 +1,4 @@
-"""A comparison on a stream of frames as a table for the terminal."""
+"""Terminal table of a comparison on a stream of frames."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def stream_table(summaries: Sequence[Summary], frames: Sequence[int]) -> Table:
-    """Make a table with a row for each configuration.
+    """Make a table with one row per configuration.
 
-    Columns are the PSNR (dB) of all test views at the end, what was forgotten, and what it cost; where there is an
-    upper bound, one says how far each is from it. With several seeds values are mean ± standard deviation.
+    Columns are the PSNR (dB) over all test views at the end, the gap to the upper bound if there is one, forgetting,
+    and costs. With several seeds, PSNR and gap are mean ± standard deviation.
 
     Args:
-        summaries: of the configurations.
-        frames: of each one's stream.
+        summaries: one per configuration.
+        frames: number of frames of each configuration's stream.
     """
     bound = upper_bound(summaries)
     table = new_table(with_seeds("PSNR (dB) of all test views at the end of the stream", summaries))

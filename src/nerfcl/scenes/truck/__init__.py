@@ -1,1 +1,1 @@
-"""The built-in scene: what the truck is built from, its triangles, cameras around it, and its rendering by Mitsuba."""
+"""The built-in scene: the parts of the truck, its meshes, cameras around it, and rendering with Mitsuba."""

@@ -1,4 +1,4 @@
-"""What a toy model is built from: bricks, extruded and turned pieces, hoses.
+"""Parts of a toy model: bricks, extruded and turned pieces, hoses.
 
 Lengths are in studs (the pitch of the brick grid): a brick is 1.2 studs high, a plate 0.4.
 """
@@ -66,7 +66,7 @@ Part = Brick | Prism | Turned | Tube
 
 
 def box(x: Span, y: Span, z: Span, colour: str, *, studs: bool = False, material: Material = "plastic") -> Brick:
-    """A brick from three spans; the ends of a span may come in any order (mirrored sides)."""
+    """Make a brick from three spans; the ends of a span may come in any order (for mirrored sides)."""
     (x0, x1), (y0, y1), (z0, z1) = sorted(x), sorted(y), sorted(z)
     return Brick((x0, y0, z0), (x1 - x0, y1 - y0, z1 - z0), colour, material, studs)
 
@@ -75,7 +75,7 @@ def rod(
     base: Point, axis: Axis, radius: float, length: float, colour: str,
     material: Material = "plastic",
 ) -> Turned:  # fmt: skip
-    """A round bar with slightly broken edges; a negative length runs against the axis."""
+    """Make a round bar with slightly bevelled edges; a negative length runs against the axis."""
     edge = min(0.06, radius / 4, abs(length) / 4)
     inner, end = math.copysign(edge, length), length
     profile = (
@@ -86,7 +86,7 @@ def rod(
 
 
 def beam(start: Span, end: Span, half_widths: Span, x: Span, colour: str) -> Prism:
-    """A tapered bar between two (y, z) points, as wide as the span x."""
+    """Make a tapered bar between two (y, z) points, as wide as the span x."""
     length = math.dist(start, end)
     v, w = -(end[1] - start[1]) / length, (end[0] - start[0]) / length
     a, b = half_widths
@@ -100,7 +100,7 @@ def beam(start: Span, end: Span, half_widths: Span, x: Span, colour: str) -> Pri
 def ring_sector(
     centre: Span, radii: Span, degrees: Span, x: Span, colour: str, material: Material = "plastic"
 ) -> Prism:
-    """One straight piece of a ring around the x axis; `centre` is (y, z)."""
+    """Make one straight piece of a ring around the x axis; `centre` is (y, z)."""
     a, b = (math.radians(angle) for angle in degrees)
     (cy, cz), (inner, outer) = centre, radii
     corners = ((inner, a), (outer, a), (outer, b), (inner, b))
@@ -109,7 +109,7 @@ def ring_sector(
 
 
 def lamp(base: Point, axis: Axis, radius: float, reach: float, colour: str) -> list[Part]:
-    """A round lamp: coloured lens in a metal ring."""
+    """Make a round lamp: a coloured lens in a metal ring."""
     lens = list(base)
     lens["xyz".index(axis)] += 0.7 * reach
     return [

@@ -19,11 +19,11 @@ SPIRAL_ELEVATIONS = (10.0, 70.0)  # degrees, of the first and the last frame
 
 
 def hemisphere_cameras(count: int, seed: int) -> FloatArray:
-    """Random cameras, (count, 4, 4), uniform over the upper hemisphere, facing the origin."""
+    """Place random cameras, (count, 4, 4), uniform over the sphere within `ELEVATION_RANGE`, facing the origin."""
     rng = np.random.default_rng(seed)
     azimuth = rng.uniform(0, 2 * np.pi, count)
     low, high = np.sin(np.radians(ELEVATION_RANGE))
-    # Equal steps in height cut equal areas from a sphere.
+    # Equal height intervals of a sphere have equal areas.
     height = rng.uniform(low, high, count)
     flat = np.sqrt(1 - height**2)
     directions = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), height], axis=1)
@@ -31,9 +31,9 @@ def hemisphere_cameras(count: int, seed: int) -> FloatArray:
 
 
 def spiral_cameras(places: FloatArray, count: int) -> FloatArray:
-    """Cameras, (N, 4, 4), along a trajectory of `count` frames around the origin that rises all the way, facing it.
+    """Place cameras, (N, 4, 4), on a rising spiral of `count` frames around the origin, facing it.
 
-    `places` (N,) counts frames: 0 is the first one, count - 1 the last one, and 0.5 lies half-way between two.
+    `places` (N,) are frame numbers: 0 is the first frame, count - 1 the last, and 0.5 lies half-way between two.
     """
     share = places / (count - 1)
     azimuth = 2 * np.pi * SPIRAL_TURNS * share
@@ -44,7 +44,7 @@ def spiral_cameras(places: FloatArray, count: int) -> FloatArray:
 
 
 def camera_at(position: FloatArray) -> FloatArray:
-    """The (4, 4) matrix of an upright camera at `position` (3,) that looks at the origin."""
+    """Build the (4, 4) matrix of an upright camera at `position` (3,) that looks at the origin."""
     back = position / np.linalg.norm(position)
     right = np.cross([0.0, 0.0, 1.0], back)
     right /= np.linalg.norm(right)

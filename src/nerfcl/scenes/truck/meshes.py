@@ -1,4 +1,4 @@
-"""The parts of the built-in scene -> triangles."""
+"""Parts of the built-in scene -> triangle meshes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nerfcl.scenes.truck.parts import MODEL_CENTRE, STUD_LENGTH, build_truck
 
 FloatArray = NDArray[np.float64]
 
-SEAM = 0.015  # studs taken off each face, so that neighbouring bricks stay apart
+SEAM = 0.015  # studs taken off each face, to leave gaps between neighbouring bricks
 BEVEL = 0.05
 STUD_RADIUS = 0.3
 STUD_HEIGHT = 0.2
@@ -31,7 +31,7 @@ class Mesh:
 
 
 def merge_meshes(meshes: list[Mesh]) -> Mesh:
-    """One mesh with the triangles of all of them."""
+    """Merge meshes into one."""
     offsets = np.cumsum([0] + [len(mesh.positions) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.positions for mesh in meshes]),
@@ -41,7 +41,7 @@ def merge_meshes(meshes: list[Mesh]) -> Mesh:
 
 
 def bevelled_prism(outline: FloatArray, low: float, high: float, bevel: float) -> Mesh:
-    """A convex prism along z with chamfered edges.
+    """Make a convex prism along z with chamfered edges.
 
     `outline` is (N, 2), counter-clockwise. Every corner becomes three vertices, one
     for each of the flat faces that meet there, with the normals of those faces; the
@@ -54,7 +54,7 @@ def bevelled_prism(outline: FloatArray, low: float, high: float, bevel: float) -
     bevel = min(bevel, (high - low) / 3, float(lengths.min()) / 3)
 
     def corner(inset_before: float, inset_after: float) -> FloatArray:
-        """Where the two edges at each corner meet once moved inwards."""
+        """Intersect the two edges at each corner after moving them inwards."""
         before = np.roll(out, 1, axis=0)
         matrix = np.stack([before, out], axis=1)
         level = np.einsum("nij,nj->ni", matrix, outline) - (inset_before, inset_after)
@@ -96,10 +96,10 @@ def bevelled_prism(outline: FloatArray, low: float, high: float, bevel: float) -
 
 
 def turned_mesh(profile: FloatArray, segments: int) -> Mesh:
-    """Revolves (radius, offset) points, shape (P, 2), around the z axis.
+    """Revolve (radius, offset) points, shape (P, 2), around the z axis.
 
     Long bands of the profile are shaded flat along it; short ones blend between
-    their neighbours, which reads as a rounded edge.
+    their neighbours, which looks like a rounded edge.
     """
     if profile[-1, 1] < profile[0, 1]:
         profile = profile[::-1]
@@ -114,7 +114,7 @@ def turned_mesh(profile: FloatArray, segments: int) -> Mesh:
     spin = np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
     def rings(values: FloatArray) -> FloatArray:
-        """(B, 2) radial and axial values to (B, S, 3)."""
+        """Map radial and axial values (B, 2) to (B, S, 3)."""
         radial = values[:, None, :1] * spin
         axial = np.broadcast_to(values[:, None, 1:], (len(values), segments, 1))
         return np.concatenate([radial, axial], axis=2)
@@ -129,7 +129,7 @@ def turned_mesh(profile: FloatArray, segments: int) -> Mesh:
 
 
 def tube_mesh(points: FloatArray, radius: float, sides: int = 12, steps: int = 10) -> Mesh:
-    """A round tube along the Catmull-Rom curve through (P, 3) points; its ends are open."""
+    """Make a round tube along the Catmull-Rom curve through (P, 3) points; its ends are open."""
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
     pieces = []
@@ -154,7 +154,7 @@ def tube_mesh(points: FloatArray, radius: float, sides: int = 12, steps: int = 1
 
 
 def _along(mesh: Mesh, axis: str) -> Mesh:
-    """Turns a mesh built along z so that it runs along `axis`, keeping its handedness."""
+    """Turn a mesh built along z so that it runs along `axis`, preserving its handedness."""
     shift = "xyz".index(axis) + 1
     return Mesh(np.roll(mesh.positions, shift, 1), np.roll(mesh.normals, shift, 1), mesh.faces)
 
@@ -191,7 +191,7 @@ def _brick_meshes(brick: Brick) -> list[Mesh]:
 
 
 def part_meshes(part: Part) -> list[Mesh]:
-    """The triangles of one part, in studs."""
+    """Build the meshes of one part, in studs."""
     match part:
         case Brick():
             return _brick_meshes(part)
@@ -206,7 +206,7 @@ def part_meshes(part: Part) -> list[Mesh]:
 
 
 def truck_meshes() -> dict[tuple[str, str], Mesh]:
-    """The scene in world units, one mesh for each (material, colour)."""
+    """Build the scene in world units, one mesh for each (material, colour)."""
     groups: dict[tuple[str, str], list[Mesh]] = {}
     for part in build_truck():
         groups.setdefault((part.material, part.colour), []).extend(part_meshes(part))

@@ -1,6 +1,6 @@
-"""The built-in scene: a toy truck built from studded bricks, of our own design.
+"""The built-in scene: a toy truck built from studded bricks, an original design.
 
-This module only *describes* the model; `mitsuba_render` turns it into pixels.
+This module only *describes* the model; `render` turns it into pixels.
 
 Conventions: lengths are in studs (the pitch of the brick grid), x points to the
 truck's right, y to its front, z up, and the ground is z = 0. A brick is 1.2 studs
@@ -8,8 +8,8 @@ high, a plate 0.4. `STUD_LENGTH` and `MODEL_CENTRE` map studs to world units.
 
 The two flanks differ on purpose (red and yellow with ladder, toolbox and fuel tank
 on the right; blue and white with crane, hoses and round lamps on the left), because
-the experiments split the cameras by the sign of x and a symmetric truck would let a
-model get one half right by only remembering the other.
+the experiments split the cameras by the sign of x, and with a symmetric truck a model
+could render one half by remembering only the other.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ PALETTE: dict[str, str] = {
 
 
 def _flank_colours(side: int) -> tuple[str, str]:
-    """Main and second colour of the right (+1) or left (-1) flank."""
+    """Return the main and second colour of the right (+1) or left (-1) flank."""
     return ("red", "yellow") if side > 0 else ("blue", "white")
 
 
 def ground() -> list[Part]:
-    """The 14 x 24 base: smooth road tiles between two studded verges."""
+    """Build the 14 x 24 base: smooth road tiles between two studded verges."""
     parts: list[Part] = []
     for row in range(6):
         y = (4.0 * row - 12, 4.0 * row - 8)
@@ -88,7 +88,7 @@ def ground() -> list[Part]:
 
 
 def wheel(x: Span, y: float, z: float, radius: float, hub_colour: str) -> list[Part]:
-    """A wheel with treads, seen from the x[1] end, where its metal rim sits."""
+    """Build a wheel with treads; its metal rim is at the x[1] end."""
     inside, outside = x
     outward = math.copysign(1.0, outside - inside)
     width, r = outside - inside, radius - 0.12
@@ -120,7 +120,7 @@ def wheel(x: Span, y: float, z: float, radius: float, hub_colour: str) -> list[P
 
 
 def chassis() -> list[Part]:
-    """Frame, axles, six wheels, front wheel arches, bumper and mud flaps."""
+    """Build the frame, axles, six wheels, front wheel arches, bumper and mud flaps."""
     parts: list[Part] = [
         box((-2, 2), (-10.8, 10.8), (2.3, 3.0), "dark"),
         box((-2, 2), (-10.6, 1.8), (3.0, 4.0), "black"),
@@ -153,7 +153,7 @@ def chassis() -> list[Part]:
 
 
 def cab() -> list[Part]:
-    """Hood, grille, doors, windows and roof; red to the right, blue to the left."""
+    """Build the hood, grille, doors, windows and roof; red on the right, blue on the left."""
     parts: list[Part] = [
         box((-1, 1), (7.0, 9.6), (4.2, 5.4), "white", studs=True),
         Prism(((9.6, 4.2), (10.6, 4.2), (10.6, 4.7), (9.6, 5.4)), "x", (-1, 1), "white"),
@@ -213,7 +213,7 @@ def _cab_side(side: int) -> list[Part]:
     return parts
 
 
-# One character per plate, listed from the top row down; read towards the front.
+# One character per plate; rows from top to bottom, characters along +y (sides) or +x (tail).
 RIGHT_PANEL = ("RRRYYYRRRYYYR", "YRRRYYYRRRYYY", "YYRRRYYYRRRYY",
                "YYRRRYYYRRRYY", "YRRRYYYRRRYYY", "RRRYYYRRRYYYR")  # fmt: skip
 LEFT_PANEL = ("WWBBBWWBBBWWB",) * 6
@@ -222,7 +222,7 @@ MOSAIC_COLOURS = {"R": "red", "Y": "yellow", "B": "blue", "W": "white", "K": "bl
 
 
 def _mosaic(rows: tuple[str, ...], along: Axis, start: float, depth: Span, top: float) -> list[Part]:
-    """A wall of plates; neighbours of one colour in a row become one longer plate."""
+    """Build a wall of plates; neighbours of one colour in a row become one longer plate."""
     parts: list[Part] = []
     for index, row in enumerate(rows):
         z = (top - 0.4 * (index + 1), top - 0.4 * index)
@@ -238,7 +238,7 @@ def _mosaic(rows: tuple[str, ...], along: Axis, start: float, depth: Span, top: 
 
 
 def bed() -> list[Part]:
-    """The loading bed: floor, patterned walls, studded rails and tail lamps."""
+    """Build the loading bed: floor, patterned walls, studded rails and tail lamps."""
     parts: list[Part] = []
     for y in (-11.0, -6.0, -2.0):
         length = 5.0 if y == -11 else 4.0
@@ -264,7 +264,7 @@ def bed() -> list[Part]:
 
 
 def right_equipment() -> list[Part]:
-    """Fuel tank, toolbox, ladder and exhaust stack."""
+    """Build the fuel tank, toolbox, ladder and exhaust stack."""
     parts: list[Part] = [
         rod((3.1, -0.4, 2.45), "y", 0.98, 3.0, "silver", "metal"),
         rod((3.1, 2.6, 2.45), "y", 0.5, 0.2, "red"),
@@ -285,7 +285,7 @@ def right_equipment() -> list[Part]:
 
 
 def left_equipment() -> list[Part]:
-    """Spare wheel, air tanks, hoses and round lamps."""
+    """Build the spare wheel, air tanks, hoses and round lamps."""
     parts: list[Part] = wheel((-3.0, -4.0), 1.0, 2.25, 1.4, "red")
     parts.append(rod((-1.9, 1.0, 2.25), "x", 0.5, -1.2, "dark"))
     parts += [
@@ -313,7 +313,7 @@ def left_equipment() -> list[Part]:
 
 
 def crane() -> list[Part]:
-    """A folded crane over the left half of the bed, its hook hanging near the tail."""
+    """Build a folded crane over the left half of the bed, its hook hanging near the tail."""
     parts: list[Part] = [rod((-1.9, -0.3, 4.4), "z", 1.25, 0.5, "dark")]
     for level in range(3):
         z = 4.9 + 1.2 * level
@@ -341,7 +341,7 @@ def crane() -> list[Part]:
 
 
 def cargo() -> list[Part]:
-    """Crates, barrels and a tree on the right half, loose bricks under the crane."""
+    """Build crates, barrels and a tree on the right half, loose bricks under the crane."""
     parts: list[Part] = []
     crates = ((0.0, -2.2, 4.4, "green", "lime"), (0.0, -5.3, 4.4, "purple", "pink"))
     for x, y, z, body, lid in crates:
@@ -381,6 +381,6 @@ def cargo() -> list[Part]:
 
 
 def build_truck() -> list[Part]:
-    """All parts of the scene, the ground included."""
+    """Build all parts of the scene, including the ground."""
     builders = (ground, chassis, cab, bed, right_equipment, left_equipment, crane, cargo)
     return [part for build in builders for part in build()]

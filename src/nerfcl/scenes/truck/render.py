@@ -1,4 +1,4 @@
-"""The built-in scene -> pixels, rendered by Mitsuba 3, which is optional and imported where it is used."""
+"""The built-in scene -> pixels, rendered with Mitsuba 3, which is optional and imported on use."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def _import_mitsuba() -> Any:
     except ImportError as error:
         raise NerfclError("rendering the built-in scene needs Mitsuba: pip install 'nerfcl[render]'") from error
     mitsuba.set_variant("scalar_rgb")
-    mitsuba.set_log_level(mitsuba.LogLevel.Error)  # it would warn with each image that it rounds `samples` up
+    mitsuba.set_log_level(mitsuba.LogLevel.Error)  # else it warns for each image that it rounds `samples` up
     return mitsuba
 
 
 def mitsuba_version() -> str:
-    """The version of the Mitsuba that renders.
+    """Return the version of Mitsuba.
 
     Raises:
-        NerfclError: it is not installed.
+        NerfclError: Mitsuba is not installed.
     """
     return str(_import_mitsuba().__version__)
 
 
 def _material(kind: str, colour: str) -> dict[str, Any]:
-    """The Mitsuba description of a surface."""
+    """Return the Mitsuba description of a surface."""
     code = PALETTE[colour]
     encoded = np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)]) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
@@ -60,7 +60,7 @@ def _material(kind: str, colour: str) -> dict[str, Any]:
 
 
 def _panel_light(mi: Any, position: list[float], size: float, radiance: list[float]) -> dict[str, Any]:
-    """A square lamp of half-width `size` aimed at the origin."""
+    """Return a square lamp of half-width `size` aimed at the origin."""
     aim = mi.ScalarTransform4f().look_at(origin=position, target=[0, 0, 0], up=[0, 0, 1])
     return {
         "type": "rectangle",
@@ -70,7 +70,7 @@ def _panel_light(mi: Any, position: list[float], size: float, radiance: list[flo
 
 
 def _sky_image() -> NDArray[np.float32]:
-    """A soft sky, (32, 64, 3) linear radiance: blue above, bright horizon, dim ground."""
+    """Return a soft sky, (32, 64, 3) linear radiance: blue above, bright horizon, dim ground."""
     elevation = 90 - (np.arange(32) + 0.5) * 180 / 32
     zenith, horizon, ground = ([0.38, 0.49, 0.70], [0.78, 0.77, 0.74], [0.20, 0.18, 0.16])
     levels = np.stack(
@@ -82,7 +82,7 @@ def _sky_image() -> NDArray[np.float32]:
 
 @functools.cache
 def _scene() -> Any:
-    """The Mitsuba scene, built once for each process."""
+    """Return the Mitsuba scene, built once per process."""
     mi = _import_mitsuba()
     description: dict[str, Any] = {
         "type": "scene",
@@ -93,7 +93,7 @@ def _scene() -> Any:
             # Mitsuba's environment maps have y up.
             "to_world": mi.ScalarTransform4f().rotate([1, 0, 0], 90),
         },
-        # Both lamps stand higher than any camera can see past the model.
+        # Both lamps are too high for any camera to see them past the model.
         "sun": _panel_light(mi, [5.0, 5.5, 8.5], 1.3, [51.0, 44.0, 34.5]),
         "fill": _panel_light(mi, [-7.5, -2.5, 6.0], 2.2, [5.2, 5.8, 6.8]),
     }
@@ -119,11 +119,11 @@ def render_view(
     samples: int = 256,
     seed: int = 0,
 ) -> NDArray[np.uint8]:
-    """Renders the scene from one camera.
+    """Render the scene from one camera.
 
     Returns (height, width, 4) RGBA: sRGB-encoded colour that is NOT premultiplied by
     alpha; alpha is 0 where a pixel shows nothing of the scene. `camera_angle_x` is the
-    horizontal field of view in radians. One seed always gives the same image.
+    horizontal field of view in radians. The same seed always gives the same image.
     """
     mi = _import_mitsuba()
     # Mitsuba cameras look along +z with +x to the left.
@@ -150,7 +150,7 @@ def render_view(
 
 
 def encode_film(film: FloatArray) -> NDArray[np.uint8]:
-    """Premultiplied linear RGBA (H, W, 4) to straight sRGB-encoded 8-bit RGBA."""
+    """Convert premultiplied linear RGBA (H, W, 4) to straight sRGB-encoded 8-bit RGBA."""
     alpha = np.clip(film[..., 3:], 0, 1)
     linear = np.clip(np.divide(film[..., :3], alpha, where=alpha > 0, out=np.zeros_like(film[..., :3])), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -159,7 +159,7 @@ def encode_film(film: FloatArray) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to render: the file to write, its camera (4, 4), width and height in pixels, rays a pixel, seed."""
+    """One image to render: the file to write, its camera (4, 4), width and height in pixels, rays per pixel, seed."""
 
     path: Path
     world_from_camera: FloatArray
@@ -169,13 +169,13 @@ class Shot:
 
 
 def render_to_file(shot: Shot) -> None:
-    """Renders an image and writes it as a PNG, whole or not at all."""
+    """Render an image and write it atomically as a PNG."""
     pixels = render_view(shot.world_from_camera, *shot.size, samples=shot.samples, seed=shot.seed)
     write_png(shot.path, Image.fromarray(pixels))
 
 
 def write_png(path: Path, image: Image.Image) -> None:
-    """Writes a whole, optimised PNG or nothing."""
+    """Write an optimised PNG atomically."""
     with written_aside(path) as aside:
         image.save(aside, format="PNG", optimize=True)
 
