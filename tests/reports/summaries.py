@@ -84,7 +84,7 @@ def comparison(summaries: Sequence[Summary], tasks: Sequence[str] = TWO) -> Comp
         summaries=summaries,
         length=100,
         unit="steps",
-        watched=0,
+        pictured_task=0,
         truths={0: noise(SIZE, SIZE, 7), 1: noise(SIZE, SIZE, 8)},
         config={
             "options": {"data": "/home/<me>/scene", "tasks": tasks, "steps": 100},

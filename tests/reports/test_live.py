@@ -149,7 +149,7 @@ def test_tensorboard_events_are_what_was_reported(tmp_path: Path) -> None:
     assert scalars(tmp_path, "test/psnr_right") == [(20, 31.25)]
     assert scalars(tmp_path, "test/psnr_sector_1-10") == [(20, 12.5)]
 
-    images = found.Images("watched_view")
+    images = found.Images("pictured_view")
     assert [image.step for image in images] == [2, 10, 18], "every fourth of the frames at 2, 4, 6, ..."
     with Image.open(io.BytesIO(images[1].encoded_image_string)) as image:
         assert (np.asarray(image) == frame + np.uint8(10)).all()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nerfcl.streams.stream import EvaluationGroup, Experience, Stream, Watched, spread_positions
+from nerfcl.streams.stream import EvaluationGroup, Experience, Pictured, Stream, spread_positions
 from support.scenes import views_at
 
 
@@ -36,17 +36,17 @@ def test_groups_that_are_evaluated_may_be_others_than_the_experiences() -> None:
     test = views_at([(x, 0.0, 0.0) for x in range(5)])
     stream = Stream((experience([0.0], []), experience([9.0], [])), (EvaluationGroup("everything", test, test),))
     assert stream.names == ["everything"]
-    assert stream.watched == Watched(0, 2, (0, 1, 3, 4)), "of those nothing is known to be later"
+    assert stream.pictured == Pictured(0, 2, (0, 1, 3, 4)), "of those nothing is known to be later"
 
 
-def test_the_watched_view_is_the_farthest_from_what_is_learned_later() -> None:
+def test_the_pictured_view_is_the_farthest_from_what_is_learned_later() -> None:
     # Distances to the nearest later camera: 1, 2, 6 and 1.
     first = experience([0.0], [1.0, 2.0, -6.0, 11.0])
     stream = Stream((first, experience([0.0], [0.0]), experience([10.0], [0.0])))
-    assert stream.watched == Watched(0, 2, (0, 1, 2, 3))
-    assert Stream((first,)).watched == Watched(0, 2, (0, 1, 2, 3)), "the middle one where nothing is learned later"
+    assert stream.pictured == Pictured(0, 2, (0, 1, 2, 3))
+    assert Stream((first,)).pictured == Pictured(0, 2, (0, 1, 2, 3)), "the middle one where nothing is learned later"
     untested = dataclasses.replace(first, test=first.test.select([]))
-    assert Stream((untested, first)).watched.group == 1
+    assert Stream((untested, first)).pictured.group == 1
 
 
 @pytest.mark.parametrize(("tested", "group"), [("++++", 2), ("++-+", 3), ("-+-", 1), ("+", 0)])
@@ -54,7 +54,7 @@ def test_without_announcements_the_third_experience_or_the_next_that_is_tested_i
     tested: str, group: int
 ) -> None:
     stream = Stream(tuple(experience([0.0], [1.0] if sign == "+" else [], announced=False) for sign in tested))
-    assert stream.watched.group == group
+    assert stream.pictured.group == group
 
 
 @given(st.integers(0, 50), st.integers(1, 8))

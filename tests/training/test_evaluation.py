@@ -30,7 +30,7 @@ def evaluating(training: TrainingSettings, **changes: int | bool | None) -> Trai
 
 
 def steps_of(history: History, steps: int) -> tuple[list[float], list[float]]:
-    """At which steps of the stream validation views and the watched view were rendered."""
+    """At which steps of the stream validation views and the pictured view were rendered."""
     return [validation.at * steps for validation in history.validation], [at * steps for at, _ in history.frames]
 
 
@@ -136,14 +136,14 @@ def test_views_are_rendered_with_the_ema_of_the_parameters(chunks: Stream, learn
     with torch.no_grad():
         for parameter, value in zip(by_hand.parameters(), learner.ema.values, strict=True):
             parameter.copy_(value)
-    group = chunks.watched.group
+    group = chunks.pictured.group
     test = chunks[group].test
     assert history.psnr[-1][group] == evaluate(by_hand, test).psnr
     assert history.psnr[-1][group] != evaluate(learner.model, test).psnr
-    # So are the pictures: the last frame is the watched view, and those of the last test are those that are shown.
+    # So are the pictures: the last frame is the pictured view, and those of the last test are those that are shown.
     images = evaluate(by_hand, test, keep_images=None).images
-    assert np.array_equal(history.frames[-1][1], images[chunks.watched.view])
-    assert history.renderings[-1].keys() == set(chunks.watched.shown)
+    assert np.array_equal(history.frames[-1][1], images[chunks.pictured.view])
+    assert history.renderings[-1].keys() == set(chunks.pictured.shown)
     assert all(np.array_equal(image, images[i]) for i, image in history.renderings[-1].items())
 
 

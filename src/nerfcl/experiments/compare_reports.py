@@ -99,8 +99,8 @@ def _draw_histories(out: Path, histories: dict[str, History], planned: Sequence[
 def _comparison_summary(
     summaries: list[Summary], prepared: Prepared, title: str, out: Path, workers: Workers
 ) -> ComparisonSummary:
-    watched = prepared.stream.watched
-    test = prepared.stream.groups[watched.group].test
+    pictured = prepared.stream.pictured
+    test = prepared.stream.groups[pictured.group].test
     length, unit = prepared.training.length
     return ComparisonSummary(
         title=title,
@@ -108,8 +108,8 @@ def _comparison_summary(
         summaries=summaries,
         length=length,
         unit=unit,
-        watched=watched.group,
-        truths={view: test.images[view].numpy() for view in watched.shown},
+        pictured_task=pictured.group,
+        truths={view: test.images[view].numpy() for view in pictured.shown},
         config=config_in(out),
         machine=workers.describe(prepared),
     )

@@ -174,9 +174,9 @@ def described_results(run: Run, history: History) -> dict[str, Any]:
 
 
 def draw_forgetting(path: Path, histories: Mapping[str, History], prepared: Prepared) -> None:
-    """Draw the watched view over the course of training, for each of several runs."""
-    watched = prepared.stream.watched
-    truth = prepared.stream.groups[watched.group].test.images[watched.view].numpy()
+    """Draw the pictured view over the course of training, for each of several runs."""
+    pictured = prepared.stream.pictured
+    truth = prepared.stream.groups[pictured.group].test.images[pictured.view].numpy()
     frames = {label: history.frames for label, history in histories.items() if history.frames}
     if frames:
         forgetting_gif(path, frames, truth, prepared.stream.names, *prepared.training.length)
@@ -213,17 +213,17 @@ class _SaveLatest(Callback):
 def _draw_tasks(run: Run, learner: Learner) -> None:
     history, stream, folder = learner.history, run.prepared.stream, run.folder
     title, names = f"{run.prepared.title}, {run.label}", stream.names
-    watched = stream.watched
-    test = stream.groups[watched.group].test
+    pictured = stream.pictured
+    test = stream.groups[pictured.group].test
     matrix_figure(folder / "matrix.png", history.R, names, title)
     length, unit = run.prepared.training.length
     from_scratch = learner.strategy.from_scratch
     curves_figure(folder / "curves.png", history.curve, names, length, title, unit=unit, from_scratch=from_scratch)
     views_figure(
         folder / "views.png",
-        [test.images[v].numpy() for v in watched.shown],
-        [[images[v] for v in watched.shown] for images in history.renderings],
-        [[row[watched.group][v] for v in watched.shown] for row in history.psnr],
+        [test.images[v].numpy() for v in pictured.shown],
+        [[images[v] for v in pictured.shown] for images in history.renderings],
+        [[row[pictured.group][v] for v in pictured.shown] for row in history.psnr],
         names,
         title,
     )
@@ -239,11 +239,11 @@ def _draw_frames(run: Run, history: History) -> None:
         chunk_bars_gif(folder / "chunks.gif", chunks, title)
         for over, values in chunks:
             chunk_bars_figure(folder / "chunks" / f"after-{over}.png", values, over, title)
-    watched = stream.watched
-    view = watched.shown[-1]
+    pictured = stream.pictured
+    view = pictured.shown[-1]
     images = [
-        (over, renderings[view], values[watched.group][view])
+        (over, renderings[view], values[pictured.group][view])
         for over, renderings, values in zip(history.tested, history.renderings, history.psnr, strict=True)
     ]
-    truth = stream.groups[watched.group].test.images[view].numpy()
+    truth = stream.groups[pictured.group].test.images[view].numpy()
     evolution_figure(folder / "evolution.png", truth, images, title)

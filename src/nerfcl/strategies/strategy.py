@@ -38,16 +38,13 @@ class Strategy:
 
     Example:
         >>> @dataclass(frozen=True)
-        ... class Damped(Strategy):
-        ...     '''Fine-tuning with half the loss.'''
+        ... class Restart(Strategy):
+        ...     '''A new model for each experience, without the past.'''
         ...
-        ...     def new_state(self, generator):
-        ...         return None
-        ...
-        ...     def loss(self, state, rendering, batch, model):
-        ...         return {name: 0.5 * part for name, part in super().loss(state, rendering, batch, model).items()}
-        >>> Damped().role
-        'contender'
+        ...     role = "lower bound"
+        ...     from_scratch = True
+        >>> Restart().role
+        'lower bound'
     """
 
     registry: ClassVar[Registry] = STRATEGIES

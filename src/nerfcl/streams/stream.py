@@ -78,7 +78,7 @@ class Experience:
 
 
 @dataclass(frozen=True)
-class Watched:
+class Pictured:
     """The test views that pictures show.
 
     Attributes:
@@ -146,7 +146,7 @@ class Stream(Sequence[Experience]):
         return self.experiences[:-1] or self.experiences
 
     @cached_property
-    def watched(self) -> Watched:
+    def pictured(self) -> Pictured:
         """The test views that pictures show.
 
         They belong to the first group that has any or, if experiences are not announced, to the third or the next that
@@ -155,15 +155,15 @@ class Stream(Sequence[Experience]):
         """
         tested = [i for i, group in enumerate(self.groups) if len(group.test)]
         first = 0 if self[0].announced or self.evaluated is not None else 2
-        watched = next((i for i in tested if i >= first), tested[0])
-        test = self.groups[watched].test
+        group = next((i for i in tested if i >= first), tested[0])
+        test = self.groups[group].test
         shown = spread_positions(len(test), SHOWN_VIEWS)
-        later = self[watched + 1 :] if self.evaluated is None else ()
+        later = self[group + 1 :] if self.evaluated is None else ()
         if not later:
-            return Watched(watched, len(test) // 2, shown)
+            return Pictured(group, len(test) // 2, shown)
         cameras = torch.cat([experience.train.poses[:, :3, 3] for experience in later])
         farthest = int(torch.cdist(test.poses[:, :3, 3], cameras).amin(1).argmax())
-        return Watched(watched, farthest, shown)
+        return Pictured(group, farthest, shown)
 
 
 def spread_positions(total: int, count: int) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ class Callback:
         """
 
     def on_evaluation(self, learner: Learner) -> None:
-        """Handle a new validation, or a new frame of the watched view, in the learner's history."""
+        """Handle a new validation, or a new frame of the pictured view, in the learner's history."""
 
     def on_experience_end(self, learner: Learner) -> None:
         """Handle the end of an experience, after it was tested (if due) and counted as done."""

@@ -121,7 +121,7 @@ class Evaluator:
         self._validated = [group.val.select(spread_positions(len(group.val), views)) for group in stream.groups]
 
     def validate_if_due(self, learner: Learner, steps: int) -> bool:
-        """Evaluate validation views and render the watched view, if due.
+        """Evaluate validation views and render the pictured view, if due.
 
         Args:
             learner: learner within an experience, after a step.
@@ -144,8 +144,8 @@ class Evaluator:
             psnr = [self._evaluate(model, views, ssim=False).psnr for views in self._validated]
             history.validation.append(Validation(at, psnr))
         if frame_due:
-            watched = self._stream.watched
-            view = self._stream.groups[watched.group].test.select([watched.view])
+            pictured = self._stream.pictured
+            view = self._stream.groups[pictured.group].test.select([pictured.view])
             history.frames.append((at, self._evaluate(model, view, ssim=False, keep_images=(0,)).images[0]))
         history.evaluation += time.perf_counter() - started
         return True
@@ -165,8 +165,8 @@ class Evaluator:
             return
         model = learner.evaluated_model
         if test_due:
-            watched = self._stream.watched
-            kept = [watched.shown if j == watched.group else () for j in range(len(self._stream.groups))]
+            pictured = self._stream.pictured
+            kept = [pictured.shown if j == pictured.group else () for j in range(len(self._stream.groups))]
             scores = [
                 self._evaluate(model, group.test, ssim=self._evaluation.ssim, keep_images=images)
                 for group, images in zip(self._stream.groups, kept, strict=True)
@@ -175,7 +175,7 @@ class Evaluator:
             history.tested.append(over)
             history.psnr.append([score.psnr for score in scores])
             history.ssim.append([score.ssim for score in scores])
-            history.renderings.append(scores[watched.group].images)
+            history.renderings.append(scores[pictured.group].images)
         if seen_due:
             seen = Views.concatenate([experience.train for experience in self._stream[:over]])
             history.seen.append((over, self._evaluate(model, seen, ssim=False).psnr))

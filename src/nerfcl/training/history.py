@@ -36,10 +36,10 @@ class History:
         tested: number of experiences learned at each row of R.
         psnr: [i][j] PSNR (dB) of each view behind R[i][j].
         ssim: [i][j] SSIM of each view behind R[i][j].
-        renderings: [i] maps indices of the watched group's test views to their renderings at row i of R.
+        renderings: [i] maps indices of the pictured group's test views to their renderings at row i of R.
         validation: evaluations on validation views during training.
         seen: (experiences so far, PSNR (dB) of each train view seen by then, in order).
-        frames: (experiences so far including a fraction, (H, W, 3) uint8): renderings of the watched view.
+        frames: (experiences so far including a fraction, (H, W, 3) uint8): renderings of the pictured view.
         steps: training steps so far.
         training: time spent on training steps so far, in seconds.
         evaluation: time spent on evaluation so far, in seconds.

@@ -82,7 +82,7 @@ class EvaluationSettings:
         evaluate_every: steps between evaluations on validation views.
         evaluate_epochs: epochs between them; takes precedence over `evaluate_every` unless None.
         evaluate_views: validation views per group in these evaluations.
-        frame_every: steps between renderings of the watched view; 0 disables them, None is 1/64 of the stream.
+        frame_every: steps between renderings of the pictured view; 0 disables them, None is 1/64 of the stream.
         test_every: experiences between evaluations on all test views, which always follow the last one; None is 1/5 of
             the stream.
         seen_every: experiences between evaluations on all train views seen so far; 0 disables them, None is 1/25 of the

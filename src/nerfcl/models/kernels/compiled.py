@@ -22,7 +22,7 @@ _OPTIONS: dict[str, Any] = {
     "cache": True,
     "error_model": "numpy",
 }
-_SAMPLES_A_BLOCK = 256
+_SAMPLES_PER_BLOCK = 256
 _NUMBERS_A_BLOCK = 4096
 
 
@@ -149,8 +149,8 @@ def _cell(position, resolution):
 def _encode_forward(positions, table, resolutions, starts, hashed, features):
     samples = positions.shape[0]
     one = np.float32(1.0)
-    for block in prange((samples + _SAMPLES_A_BLOCK - 1) // _SAMPLES_A_BLOCK):
-        begin, end = block * _SAMPLES_A_BLOCK, min((block + 1) * _SAMPLES_A_BLOCK, samples)
+    for block in prange((samples + _SAMPLES_PER_BLOCK - 1) // _SAMPLES_PER_BLOCK):
+        begin, end = block * _SAMPLES_PER_BLOCK, min((block + 1) * _SAMPLES_PER_BLOCK, samples)
         for level in range(resolutions.shape[0]):
             resolution, start = resolutions[level], starts[level]
             entries = starts[level + 1] - start

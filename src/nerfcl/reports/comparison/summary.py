@@ -212,7 +212,7 @@ class ComparisonSummary:
         summaries: one per configuration, at least one.
         length: length of each task, in `unit`.
         unit: "steps" or "epochs".
-        watched: index of the task whose test views the histories' renderings show.
+        pictured_task: index of the task whose test views the histories' renderings show.
         truths: ground truth of those views by their indices, (H, W, 3) uint8.
         config: content of `config.json`: options, command, versions.
         machine: machine that times were measured on.
@@ -223,7 +223,7 @@ class ComparisonSummary:
     summaries: Sequence[Summary]
     length: int
     unit: str
-    watched: int
+    pictured_task: int
     truths: Mapping[int, np.ndarray]
     config: Mapping[str, Any]
     machine: str

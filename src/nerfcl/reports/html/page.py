@@ -43,7 +43,7 @@ class WorstView:
         name: name of the view and its task.
         values: PSNR before and after (dB).
         change: change in dB.
-        pictured: index of the view among the watched task's test views; None if the page does not show it.
+        pictured: index of the view among the pictured task's test views; None if the page does not show it.
     """
 
     name: str
@@ -203,13 +203,13 @@ def _strip(
 
     Args:
         compared: the comparison.
-        pictured: indices of the watched task's views that the page shows.
+        pictured: indices of the pictured task's views that the page shows.
         views: at least one, the worst first.
         percent: maps a change to its position on the scale.
     """
 
     def told(view: OldView) -> WorstView:
-        seen = view.task == compared.watched and view.position in pictured
+        seen = view.task == compared.pictured_task and view.position in pictured
         return WorstView(
             f"{view.name} of {compared.tasks[view.task]}",
             f"{decibels(view.before)} → {decibels(view.after)} dB",

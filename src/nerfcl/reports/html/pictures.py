@@ -18,10 +18,10 @@ LEAST_ERROR = 8.0  # levels of 0..255; the error of the brightest colour is at l
 
 @dataclass(frozen=True)
 class Pictures:
-    """Test views of the watched task, for the first seed.
+    """Test views of the pictured task, for the first seed.
 
     Attributes:
-        views: indices among the watched task's test views.
+        views: indices among the pictured task's test views.
         heads: column heads: truth, after its task, after the last, error.
         tiles: by label, one row per view of (caption, image as a data URI).
         top: error of the brightest colour, in levels of 0..255.
@@ -41,7 +41,7 @@ def pictures_of(compared: ComparisonSummary, most: int, side: int) -> Pictures:
         most: maximum number of views per configuration.
         side: maximum width and height in pixels; larger images are shrunk.
     """
-    j = compared.watched
+    j = compared.pictured_task
 
     def lost(view: int) -> float:
         scores = [row.history.psnr for row in compared.summaries]
@@ -83,7 +83,7 @@ def heat_colours(low: float, high: float) -> Callable[[float], tuple[str, str]]:
 
 
 def _tile(compared: ComparisonSummary, row: Summary, view: int, side: int, top: float) -> list[tuple[str, str]]:
-    j, history, truth = compared.watched, row.history, compared.truths[view]
+    j, history, truth = compared.pictured_task, row.history, compared.truths[view]
     name = row.results[0]["views"][row.view_places.index((j, view))]["name"]
     shown = [(name, png_uri(truth, side))]
     for i in sorted({test_after(j, history.tested), len(history.renderings) - 1}):

@@ -23,7 +23,7 @@ class TensorBoardWriter(Callback):
     """Writes a run's events to a folder; a callback and a context manager.
 
     Tags are train/loss, train/NAME_loss for each term of the loss, train/psnr, lr, train/samples_per_ray,
-    train/rays_per_second, val/psnr_TASK, test/psnr_TASK and the image watched_view; the global step is the training
+    train/rays_per_second, val/psnr_TASK, test/psnr_TASK and the image pictured_view; the global step is the training
     step. Metrics of the strategy's state have their own names.
 
     Args:
@@ -81,7 +81,7 @@ class TensorBoardWriter(Callback):
         if history.validation and history.validation[-1].at == present:
             self.write_validation(learner)
         if history.frames and history.frames[-1][0] == present and (len(history.frames) - 1) % IMAGE_EVERY == 0:
-            self._writer.add_image("watched_view", history.frames[-1][1], history.steps, dataformats="HWC")
+            self._writer.add_image("pictured_view", history.frames[-1][1], history.steps, dataformats="HWC")
 
     def write_validation(self, learner: Learner) -> None:
         """Write the latest validation."""
