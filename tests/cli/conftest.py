@@ -11,8 +11,8 @@ from cli.quick import Refuse
 from nerfcl.cli.describe import describe_comparison, describe_run
 from nerfcl.cli.main import main
 from nerfcl.cli.options import Compare, CompareOnline, Online, Run
-from nerfcl.experiments.folders import claim_folder
 from scenes.recording import record
+from support.folders import describe_in
 from support.refusals import refused
 
 
@@ -23,9 +23,9 @@ def places(tmp_path_factory: pytest.TempPathFactory, shared_scene: Path) -> dict
     described = {"run": describe_run(Run())[0], "online": describe_run(Online())[0]}
     described["watching"] = describe_run(Online(watch=root / "camera"))[0]
     for name, experiment in described.items():
-        claim_folder(root / name, experiment, label="some")
-    claim_folder(root / "compare", describe_comparison(Compare()))
-    claim_folder(root / "compare-online", describe_comparison(CompareOnline()))
+        describe_in(root / name, experiment, label="some")
+    describe_in(root / "compare", describe_comparison(Compare()))
+    describe_in(root / "compare-online", describe_comparison(CompareOnline()))
     record(root / "camera", range(2))
     (root / "camera/done").touch()
     (root / "a file").touch()

@@ -16,7 +16,6 @@ from nerfcl.config.comparison import Comparison
 from nerfcl.config.experiment import Experiment, frames_experiment, tasks_experiment
 from nerfcl.config.streams import FrameStream, TaskStream, WatchedStream
 from nerfcl.errors import NerfclError
-from nerfcl.experiments.folders import claim_folder
 from nerfcl.memory.rays import RayMemorySettings
 from nerfcl.models.fields.hash_grid import HashGridSettings
 from nerfcl.models.fields.nerf import NerfSettings
@@ -24,6 +23,7 @@ from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
+from support.folders import describe_in
 
 WITHOUT_BOUNDARIES = [name for name in STRATEGIES if name != "soft-targets"]
 
@@ -142,7 +142,7 @@ def test_old_spellings_of_options_are_understood(monkeypatch: pytest.MonkeyPatch
 
 
 def run_in(folder: Path, experiment: Experiment, label: str = "mine") -> Path:
-    claim_folder(folder, experiment, label=label)
+    describe_in(folder, experiment, label=label)
     return folder / "config.json"
 
 
@@ -174,7 +174,7 @@ def test_another_folder_may_be_watched_as_a_file_says(tmp_path: Path) -> None:
 def test_a_comparison_in_a_file_is_described_as_it_is_and_options_change_it(tmp_path: Path) -> None:
     texts = ("finetune", "few=replay:memory-rays=5", "agem")
     saved = describe_comparison(CompareOnline(strategies=texts, seeds=(2,), budget_bytes=("2K",), rays=64))
-    claim_folder(tmp_path, saved)
+    describe_in(tmp_path, saved)
     path = tmp_path / "config.json"
     assert describe_comparison(CompareOnline(config=path)) == saved
     changed = describe_comparison(CompareOnline(config=path, rays=32, memory_fill="topk", seeds=(7, 8)))

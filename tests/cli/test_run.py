@@ -14,7 +14,7 @@ import pytest
 from cli.quick import CAMERA, RAY, SMALL, TASKS
 from nerfcl.cli.main import main
 from nerfcl.training.checkpoints import save_checkpoint
-from support.folders import assert_same_run, files_in, read_json, results_in, scalars
+from support.folders import assert_same_run, files_in, read_json, results_in, scalars, temporary_files
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_it_writes_everything_that_it_promises(finished: Path) -> None:
     promised = {"config.json", "results.json", "matrix.png", "curves.png", "views.png", "forgetting.gif"}
     assert promised | {"checkpoints/task-1.pt", "checkpoints/task-2.pt"} <= found
     assert list(finished.rglob("*tfevents*"))
-    assert not [name for name in found if Path(name).name.startswith(".")], "a temporary file was left behind"
+    assert not temporary_files(finished)
 
 
 def test_results_have_their_keys_and_agree_with_each_other(finished: Path) -> None:

@@ -165,7 +165,7 @@ def test_what_is_still_broken_after_the_marker_ends_it_until_it_is_mended(
     assert main(command(folder, out)) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("nerfcl: ")
-    assert "r_3.png: cannot be read" in line
+    assert "r_3.png: is damaged or truncated" in line
     assert not [thread for thread in threading.enumerate() if "nerfcl" in thread.name], "nothing learns on"
     record(folder, range(7))  # mended
     assert main(command(folder, out)) == 0

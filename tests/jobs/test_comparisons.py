@@ -12,7 +12,14 @@ import pytest
 
 from jobs.examples import DURING_TRAINING, STRATEGIES, command
 from nerfcl.cli.main import main
-from support.folders import assert_same_checkpoint, assert_same_run, read_json, results_in, without_time
+from support.folders import (
+    assert_same_checkpoint,
+    assert_same_run,
+    read_json,
+    results_in,
+    temporary_files,
+    without_time,
+)
 from support.refusals import refused
 from support.waiting import wait_until
 
@@ -92,7 +99,7 @@ def test_workers_end_with_a_command_that_is_stopped_and_it_goes_on(
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "Traceback" not in printed
-        assert not [path for path in out.rglob("*") if path.name.startswith(".")], "nothing is half written"
+        assert not temporary_files(out)
     assert main(command("compare", shared_scene, out, *more, "--jobs", "1")) == 0
     assert read_json(out / "comparison.json")["runs"][1]["total_steps"] == 120
 

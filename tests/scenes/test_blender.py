@@ -93,7 +93,7 @@ def test_a_missing_or_unreadable_description_is_refused(tiny_scene_folder: Path,
     path.unlink()
     assert f"{path}: no such file" in refusal(tiny_scene_folder)
     path.mkdir()
-    assert f"{path}: cannot be read" in refusal(tiny_scene_folder)
+    assert f"{path}: is not a file" in refusal(tiny_scene_folder)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_missing_or_unreadable_description_is_refused(tiny_scene_folder: Path,
         (b"frames: []", "not valid JSON"),
         (b"\xff\xfe\x00not utf-8", "not valid JSON"),
         (b'{"frames": [}\n{\n', "not valid JSON"),
-        pytest.param(b"[" * 100_000, "not valid JSON", id="too deep"),
+        pytest.param(b"[" * 100_000, "nested too deeply", id="too deep"),
         (b"[]", "object, found a list"),
         (b"3", "object, found a int"),
         (b"null", "object, found a NoneType"),

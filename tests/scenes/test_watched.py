@@ -72,9 +72,9 @@ def test_a_folder_that_is_done_before_a_frame_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda folder: (folder / "images/r_3.png").write_bytes(png_of(3)[:-40]), "r_3.png: cannot be read"),
-        (lambda folder: (folder / "images/r_3.png").unlink(), "r_3.png: cannot be read"),
-        (lambda folder: (folder / "transforms.json").write_text(list_of(7)[:-9]), "transforms.json: cannot be read"),
+        (lambda folder: (folder / "images/r_3.png").write_bytes(png_of(3)[:-40]), "r_3.png: is damaged or truncated"),
+        (lambda folder: (folder / "images/r_3.png").unlink(), "r_3.png: no such image"),
+        (lambda folder: (folder / "transforms.json").write_text(list_of(7)[:-9]), "transforms.json: is not valid JSON"),
     ],
 )
 def test_what_is_still_broken_after_the_marker_is_an_error(

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nerfcl.config.comparison import Comparison
+from nerfcl.config.experiment import Experiment
+from nerfcl.experiments.folders import claimed_folder
+from nerfcl.locks import LOCK
 from nerfcl.training.checkpoints import load_checkpoint
 from support.learning import plain_history, same
 
@@ -57,3 +61,14 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
     accumulator = EventAccumulator(str(folder), size_guidance={SCALARS: 0})
     accumulator.Reload()
     return [(event.step, event.value) for event in accumulator.Scalars(tag)]
+
+
+def describe_in(folder: Path, description: Experiment | Comparison, label: str | None = None) -> None:
+    """Create an output folder with its config.json, as if a run had just begun."""
+    with claimed_folder(folder, description, None, label=label):
+        pass
+
+
+def temporary_files(folder: Path) -> list[Path]:
+    """Files that should have been renamed or removed when they were complete."""
+    return [path for path in folder.rglob(".*") if path.name != LOCK]

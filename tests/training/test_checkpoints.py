@@ -189,7 +189,7 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
     for name, message in (
-        ("none.pt", "no such checkpoint"), ("text.pt", "is not a nerfcl checkpoint, or"), ("other.pt", "is not a nerf")
+        ("none.pt", "no such checkpoint"), ("text.pt", "is damaged, or is not a nerfcl checkpoint"), ("other.pt", "is not a nerf")
     ):  # fmt: skip
         with pytest.raises(NerfclError, match=f"{name}: {message}"):
             load_checkpoint(tmp_path / name)
@@ -201,8 +201,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     learner = learner_of(FineTune())
     reloaded(learner, "finetune", OptimiserSettings())
 
-    def fail(content: object, path: Path) -> None:
-        path.write_bytes(b"half of it")
+    def fail(content: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
         raise RuntimeError("no space left")  # as torch's writer does
 
     monkeypatch.setattr(torch, "save", fail)

@@ -31,18 +31,21 @@ def experiment_of(checkpoint: Checkpoint, strategy: Strategy | None = None) -> E
         strategy: replaces the checkpoint's; required if that is a custom one.
 
     Raises:
-        NerfclError: the checkpoint's strategy is a custom one, and none is given.
+        NerfclError: the checkpoint's strategy is a custom one, and none is given, or its description is damaged.
     """
-    if checkpoint.experiment is None:
-        if "stream" in checkpoint.options:
-            return _pushed_experiment(checkpoint, strategy)
-        return experiment_of_options(checkpoint.options)
-    plain = dict(checkpoint.experiment)
-    if plain["strategy"][KIND] is None:
-        if strategy is None:
-            raise NerfclError("was saved with a custom strategy; pass it to `load` again")
-        plain["strategy"] = {KIND: "finetune"}
-    experiment = Experiment.from_plain(plain)
+    try:
+        if checkpoint.experiment is None:
+            if "stream" in checkpoint.options:
+                return _pushed_experiment(checkpoint, strategy)
+            return experiment_of_options(checkpoint.options)
+        plain = dict(checkpoint.experiment)
+        if plain["strategy"][KIND] is None:
+            if strategy is None:
+                raise NerfclError("was saved with a custom strategy; pass it to `load` again")
+            plain["strategy"] = {KIND: "finetune"}
+        experiment = Experiment.from_plain(plain)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NerfclError(f"has no complete description of its experiment ({error!r}); use another one") from None
     return experiment if strategy is None else replace(experiment, strategy=strategy)
 
 

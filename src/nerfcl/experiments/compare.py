@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,16 @@ from nerfcl.config.experiment import Experiment
 from nerfcl.config.streams import FrameStream
 from nerfcl.experiments.compare_reports import report_streams, report_tasks
 from nerfcl.experiments.execute import execute
-from nerfcl.experiments.folders import claim_folder
+from nerfcl.experiments.folders import check_origin, claimed_folder
 from nerfcl.experiments.outputs import RESULTS, Run, TaskOutputs
 from nerfcl.experiments.plan import FIRST_TASK, Planned, plan, shares_first_task
 from nerfcl.experiments.prepare import Prepared
 from nerfcl.experiments.workers import Workers
 from nerfcl.jobs.job import Job, run_jobs
+from nerfcl.locks import locked
 from nerfcl.reports.run.results import read_results
 from nerfcl.strategies.finetune import FineTune
-from nerfcl.training.checkpoints import load_checkpoint, resume
+from nerfcl.training.checkpoints import load_newest, resume
 from nerfcl.training.learner import Learner
 from nerfcl.training.loop import adopt_first_experience
 
@@ -49,13 +51,14 @@ def compare(
     planned = plan(comparison)
     shared = {part.label: part.prepared for part in planned}
     executor = workers.executor(out, shared, planned[0].prepared.device.type)
-    claim_folder(out, comparison, command=command)
-    run_jobs(out, _jobs(comparison, planned, out, show=workers.in_turn), shared, executor)
-    results = {
-        part.label: [read_results(out / part.folder(seed) / RESULTS) for seed in comparison.seeds] for part in planned
-    }
-    report = report_streams if isinstance(comparison.experiment.stream, FrameStream) else report_tasks
-    report(comparison, planned, results, out, workers)
+    with claimed_folder(out, comparison, planned[0].prepared.data, command=command):
+        run_jobs(out, _jobs(comparison, planned, out, show=workers.in_turn), shared, executor)
+        results = {
+            part.label: [read_results(out / part.folder(seed) / RESULTS) for seed in comparison.seeds]
+            for part in planned
+        }
+        report = report_streams if isinstance(comparison.experiment.stream, FrameStream) else report_tasks
+        report(comparison, planned, results, out, workers)
     return [result for part in planned for result in results[part.label]]
 
 
@@ -73,7 +76,8 @@ def _jobs(comparison: Comparison, planned: Sequence[Planned], out: Path, *, show
         for part in planned:
             experiment = replace(comparison.experiment, strategy=part.strategy, seed=seed)
             folder, needs = part.folder(seed), first if part.label in sharing else None
-            claim_folder(out / folder, experiment, label=part.label)
+            with claimed_folder(out / folder, experiment, part.prepared.data, label=part.label):
+                pass  # the run holds it while it is executed
             work = partial(_learn, experiment, part.label, folder, needs, show)
             jobs.append(Job(f"{part.label} · seed {seed}", folder, RESULTS, work, needs))
     return jobs
@@ -103,8 +107,13 @@ def _learn(
 class _FirstTask(TaskOutputs):
     """Outputs of the shared first task, whose folder has no description since it is not a run."""
 
-    def claim(self, run: Run) -> None:
-        pass
+    def claimed(self, run: Run) -> AbstractContextManager[bool]:
+        @contextmanager
+        def held() -> Iterator[bool]:
+            with locked(run.folder):
+                yield True
+
+        return held()
 
     def is_over(self, run: Run, learner: Learner) -> bool:
         return learner.done >= 1
@@ -115,7 +124,12 @@ class _FirstTask(TaskOutputs):
 
 def _begin_after(checkpoint: Path, run: Run, learner: Learner) -> None:
     """Let a new learner adopt the first task from a checkpoint."""
-    other = run.prepared.new_learner(FineTune(), run.experiment.seed)
-    resume(other, load_checkpoint(checkpoint), run.prepared.training.optimiser)
+    found = load_newest([checkpoint])
+    if found is None:  # damaged; all strategies learn the first task alike
+        return
+    experiment = replace(run.experiment, strategy=FineTune())
+    check_origin(found[0], checkpoint, experiment, run.prepared.data)
+    other = run.prepared.new_learner(experiment.strategy, experiment.seed)
+    resume(other, found[0], run.prepared.training.optimiser)
     adopt_first_experience(learner, other, run.prepared.stream)
     TaskOutputs.save(run, learner)

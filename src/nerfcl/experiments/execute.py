@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from nerfcl.config.experiment import Experiment
 from nerfcl.config.streams import FrameStream, WatchedStream
+from nerfcl.experiments.folders import check_origin
 from nerfcl.experiments.outputs import FrameOutputs, Outputs, Run, TaskOutputs
 from nerfcl.experiments.prepare import Prepared, prepare
 from nerfcl.models.kernels import compile_kernels
-from nerfcl.training.checkpoints import load_checkpoint, resume
+from nerfcl.training.checkpoints import load_newest, resume
 from nerfcl.training.learner import Learner
 from nerfcl.training.loop import learn
 
@@ -55,15 +57,19 @@ def execute(
         return watch(experiment, experiment.stream, folder, label=label, command=command)
     run = Run(experiment, prepared or prepare(experiment), folder, label, show, command)
     outputs = outputs or (FrameOutputs() if isinstance(experiment.stream, FrameStream) else TaskOutputs())
-    if _is_there(folder):  # read nothing of another run
-        outputs.claim(run)
-    learner = _take_up(run, outputs, begin)
-    outputs.claim(run)  # create a new folder only after everything is validated
-    if not outputs.is_over(run, learner):
-        learner.history.compilation = compilation_seconds()
-        with outputs.callbacks(run, learner) as callbacks:
-            learn(run.prepared.stream, learner, run.prepared.training, callbacks, until=until)
-    return outputs.finish(run, learner)
+    with ExitStack() as stack:
+        if _is_there(folder):  # read nothing of another run
+            stack.enter_context(outputs.claimed(run))
+            learner = _take_up(run, outputs, begin)
+        else:  # create the folder only after everything is validated
+            learner = _take_up(run, outputs, begin)
+            if stack.enter_context(outputs.claimed(run)):  # another process was faster
+                learner = _take_up(run, outputs, begin)
+        if not outputs.is_over(run, learner):
+            learner.history.compilation = compilation_seconds()
+            with outputs.callbacks(run, learner) as callbacks:
+                learn(run.prepared.stream, learner, run.prepared.training, callbacks, until=until)
+        return outputs.finish(run, learner)
 
 
 def _is_there(folder: Path) -> bool:
@@ -77,9 +83,11 @@ def _is_there(folder: Path) -> bool:
 def _take_up(run: Run, outputs: Outputs, begin: Callable[[Run, Learner], None] | None) -> Learner:
     """Create a learner, and restore it from the folder."""
     learner = run.prepared.new_learner(run.experiment.strategy, run.experiment.seed)
-    latest = outputs.latest(run)
-    if latest is not None:
-        resume(learner, load_checkpoint(latest), run.prepared.training.optimiser)
+    found = load_newest(outputs.checkpoints(run))
+    if found is not None:
+        checkpoint, path = found
+        check_origin(checkpoint, path, run.experiment, run.prepared.data)
+        resume(learner, checkpoint, run.prepared.training.optimiser)
     elif begin is not None:
         begin(run, learner)
     return learner

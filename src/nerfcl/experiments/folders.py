@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,79 +12,146 @@ from typing import Any
 from nerfcl.config.comparison import Comparison
 from nerfcl.config.configurations import ConfigurationText
 from nerfcl.config.experiment import SCHEMA, Experiment, read_description
-from nerfcl.config.migration import comparison_of_options, experiment_of_options
+from nerfcl.config.migration import comparison_of_options, experiment_of, experiment_of_options
 from nerfcl.config.options import leaves_of
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.files import write_json
+from nerfcl.locks import LOCK, locked
+from nerfcl.scenes.digest import Digest, changes
+from nerfcl.serialisation import is_registered
+from nerfcl.training.checkpoints import Checkpoint
 
 CONFIG = "config.json"
 _PACKAGES = ("nerfcl", "torch", "numpy", "numba")
 
 
-def claim(folder: Path, content: dict[str, Any], differing: Callable[[dict[str, Any]], set[str]]) -> bool:
-    """Create a folder with a config.json, or check that it holds the same run already.
+@contextmanager
+def claimed(folder: Path, content: dict[str, Any], differing: Callable[[dict[str, Any]], set[str]]) -> Iterator[bool]:
+    """Hold a folder for one run: create it with a config.json, or check that it holds the same run already.
 
     Args:
-        folder: output folder.
+        folder: output folder, which no other process can claim meanwhile.
         content: content of its config.json; replaces that of the same run.
         differing: takes the content that the folder holds, and names what makes it a different run.
 
-    Returns:
+    Yields:
         Whether the folder held this run already.
 
     Raises:
-        NerfclError: the folder holds something else, or cannot be written.
+        NerfclError: the folder holds something else, is in use, or cannot be written.
     """
-    place = Argument("out", str(folder))
-    config = folder / CONFIG
+    _held_in(folder, differing)  # leaves no lock in the folder of something else
+    with locked(folder):
+        held = _held_in(folder, differing)
+        if held != content:
+            write_json(folder / CONFIG, content)
+        yield held is not None
+
+
+def _held_in(folder: Path, differing: Callable[[dict[str, Any]], set[str]]) -> dict[str, Any] | None:
+    """Read the config.json of the same run; None if the folder is new or empty."""
+    place, config = Argument("out", str(folder)), folder / CONFIG
     try:
-        claimed, occupied = config.is_file(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        is_run = config.is_file()
+        occupied = folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
     except (OSError, ValueError) as error:
         raise NerfclError(place, f": cannot be used ({error}); choose another folder") from None
-    if not claimed:
+    if not is_run:
         if occupied:
             raise NerfclError(place, ": exists but is not a run's folder; choose another one")
-        write_json(config, content)
-        return False
+        return None
     held = read_description(config)
     names = differing(held)
     if names:
         why = f": holds another run (it differs in {', '.join(sorted(names))}); choose another folder, or remove it"
         raise NerfclError(place, why)
-    if held != content:
-        write_json(config, content)
-    return True
+    return held
 
 
-def claim_folder(
-    folder: Path, description: Experiment | Comparison, *, label: str | None = None, command: str | None = None
-) -> bool:
-    """Create a folder for a run or a comparison, or check that it holds this one already.
+@contextmanager
+def claimed_folder(
+    folder: Path,
+    description: Experiment | Comparison,
+    data: Digest | None,
+    *,
+    label: str | None = None,
+    command: str | None = None,
+) -> Iterator[bool]:
+    """Hold a folder for a run or a comparison: create it, or check that it holds this one already.
 
     A comparison may grow: other configurations, seeds or budgets do not make it a different one, and config.json is
     updated.
 
     Args:
-        folder: output folder.
+        folder: output folder, which no other process can claim meanwhile.
         description: description of the run or comparison.
+        data: digest of the scene; None if frames come from elsewhere.
         label: label of a run's strategy.
         command: command that reproduces the results; None is one that reads the description.
 
-    Returns:
+    Yields:
         Whether the folder held this run or comparison already.
 
     Raises:
-        NerfclError: the folder holds something else, or cannot be written.
+        NerfclError: the folder holds something else, or the same run on other data, is in use, or cannot be written.
     """
     kind, program = ("comparison", "compare") if isinstance(description, Comparison) else ("experiment", "run")
     content = {
         "schema": SCHEMA,
         kind: description.to_plain(),
         **({} if label is None else {"label": label}),
+        **({} if data is None else {"data": data}),
         "command": command or f"nerfcl {program} --config {folder / CONFIG}",
         "versions": versions(),
     }
-    return claim(folder, content, lambda held: differences(_described(held, folder / CONFIG), description))
+
+    def differing(held: dict[str, Any]) -> set[str]:
+        names = differences(_described(held, folder / CONFIG), description)
+        if not names:
+            check_data(held.get("data"), data, f"{folder} was begun")
+        return names
+
+    with claimed(folder, content, differing) as known:
+        yield known
+
+
+def check_data(before: Any, now: Digest | None, since: str) -> None:
+    """Reject data that changed since a run began; data without a digest, of version 0.1, is accepted.
+
+    Args:
+        before: digest of the data that the run began with, as read from a file.
+        now: digest of the present data.
+        since: when they were equal, for the message.
+
+    Raises:
+        NerfclError: they differ; says in what.
+    """
+    found = changes(before, now) if isinstance(before, dict) and now is not None else []
+    if found:
+        raise NerfclError(
+            Argument("data"),
+            f": has changed since {since} ({'; '.join(found)}); restore it, or choose another folder for a new run",
+        )
+
+
+def check_origin(checkpoint: Checkpoint, path: Path, experiment: Experiment, data: Digest | None) -> None:
+    """Reject a checkpoint in a run's folder that the run did not write.
+
+    Raises:
+        NerfclError: it is of another experiment, or of other data.
+    """
+    is_custom = not is_registered(experiment.strategy)
+    try:
+        written_by = experiment_of(checkpoint, experiment.strategy if is_custom else None)
+    except NerfclError as error:
+        raise NerfclError(f"{path}: ", *error.args) from None
+    names = differences(written_by, experiment)
+    if names:
+        raise NerfclError(
+            f"{path}: was written by another run (it differs in {', '.join(sorted(names))}); remove it, or restore "
+            "the run's own"
+        )
+    check_data(checkpoint.data, data, f"{path} was written")
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfcl.errors import Argument, NerfclError, require
-from nerfcl.experiments.folders import claim
+from nerfcl.experiments.folders import claimed
 from nerfcl.files import written_aside
 from nerfcl.jobs import workers
 from nerfcl.reports.live.progress import track
@@ -103,8 +103,12 @@ def make_scene(settings: MakeSceneSettings, out: Path, jobs: int = 0) -> None:
         before = held.get("settings", {})
         return {name for name in {**before, **plain} if before.get(name) != plain.get(name)}
 
-    claim(out, {"settings": plain, "versions": {"mitsuba": version}}, differing)
-    plan = plan_views(settings)
+    with claimed(out, {"settings": plain, "versions": {"mitsuba": version}}, differing):
+        _render(plan_views(settings), settings, out, jobs)
+
+
+def _render(plan: Plan, settings: MakeSceneSettings, out: Path, jobs: int | None) -> None:
+    """Render the views that are missing, and write the camera files."""
     shots = [
         Shot(out / split / f"{view.name}.png", view.camera, settings.img_wh, settings.samples, view.seed)
         for split, views in plan.items()

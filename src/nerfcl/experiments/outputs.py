@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nerfcl.config.experiment import SCHEMA, Experiment
-from nerfcl.experiments.folders import claim_folder
+from nerfcl.experiments.folders import claimed_folder
 from nerfcl.experiments.prepare import Prepared
 from nerfcl.files import write_json
 from nerfcl.reports.live.progress import ProgressBar
@@ -21,7 +21,7 @@ from nerfcl.reports.stream.animation import chunk_bars_gif, frames_gif
 from nerfcl.reports.stream.figures import chunk_bars_figure, evolution_figure, frames_figure
 from nerfcl.streams.stream import Stream
 from nerfcl.training.callbacks import Callback
-from nerfcl.training.checkpoints import save_checkpoint
+from nerfcl.training.checkpoints import previous_of, save_checkpoint
 from nerfcl.training.history import History
 from nerfcl.training.learner import Learner
 
@@ -59,16 +59,16 @@ class Run:
 class Outputs(Protocol):
     """What is saved of a run, and where."""
 
-    def claim(self, run: Run) -> None:
-        """Create the folder, or check that it holds this run.
+    def claimed(self, run: Run) -> AbstractContextManager[bool]:
+        """Hold the folder for this run, see `claimed_folder`.
 
         Raises:
-            NerfclError: the folder holds something else.
+            NerfclError: the folder holds something else, or is in use.
         """
         ...
 
-    def latest(self, run: Run) -> Path | None:
-        """Find the checkpoint to resume from; None if there is none."""
+    def checkpoints(self, run: Run) -> list[Path]:
+        """List where checkpoints to resume from may be, newest first."""
         ...
 
     def is_over(self, run: Run, learner: Learner) -> bool:
@@ -87,12 +87,11 @@ class Outputs(Protocol):
 class TaskOutputs:
     """A checkpoint after each task, and figures of what was forgotten."""
 
-    def claim(self, run: Run) -> None:
-        claim_folder(run.folder, run.experiment, label=run.label, command=run.command)
+    def claimed(self, run: Run) -> AbstractContextManager[bool]:
+        return _claimed(run)
 
-    def latest(self, run: Run) -> Path | None:
-        paths = [self.checkpoint(run.folder, done) for done in range(len(run.prepared.stream), 0, -1)]
-        return next((path for path in paths if path.exists()), None)
+    def checkpoints(self, run: Run) -> list[Path]:
+        return [self.checkpoint(run.folder, done) for done in range(len(run.prepared.stream), 0, -1)]
 
     def is_over(self, run: Run, learner: Learner) -> bool:
         return learner.done >= len(run.prepared.stream)
@@ -121,6 +120,7 @@ class TaskOutputs:
             learner,
             run.experiment.to_plain(),
             run.prepared.model,
+            data=run.prepared.data,
             # Otherwise the next task starts with a new optimiser.
             with_optimiser=run.prepared.training.keep_optimiser,
         )
@@ -129,12 +129,12 @@ class TaskOutputs:
 class FrameOutputs:
     """The latest checkpoint, written after each chunk, and figures of every frame and chunk."""
 
-    def claim(self, run: Run) -> None:
-        claim_folder(run.folder, run.experiment, label=run.label, command=run.command)
+    def claimed(self, run: Run) -> AbstractContextManager[bool]:
+        return _claimed(run)
 
-    def latest(self, run: Run) -> Path | None:
-        path = self.checkpoint(run.folder)
-        return path if path.exists() else None
+    def checkpoints(self, run: Run) -> list[Path]:
+        latest = self.checkpoint(run.folder)
+        return [latest, previous_of(latest)]
 
     def is_over(self, run: Run, learner: Learner) -> bool:
         return learner.done >= len(run.prepared.stream)
@@ -170,7 +170,11 @@ def open_live(run: Run, learner: Learner) -> Iterator[list[Callback]]:
 def described_results(run: Run, history: History) -> dict[str, Any]:
     """Collect a run's results, together with its description."""
     results = results_of(history, run.prepared.stream, run.label, run.experiment.seed, run.prepared.training)
-    return {**results, "schema": SCHEMA, "experiment": run.experiment.to_plain()}
+    return {**results, "schema": SCHEMA, "experiment": run.experiment.to_plain(), "data": run.prepared.data}
+
+
+def _claimed(run: Run) -> AbstractContextManager[bool]:
+    return claimed_folder(run.folder, run.experiment, run.prepared.data, label=run.label, command=run.command)
 
 
 def draw_forgetting(path: Path, histories: Mapping[str, History], prepared: Prepared) -> None:
@@ -207,7 +211,8 @@ class _SaveLatest(Callback):
         self._run, self._experiment = run, run.experiment.to_plain()
 
     def on_experience_end(self, learner: Learner) -> None:
-        save_checkpoint(FrameOutputs.checkpoint(self._run.folder), learner, self._experiment, self._run.prepared.model)
+        path, prepared = FrameOutputs.checkpoint(self._run.folder), self._run.prepared
+        save_checkpoint(path, learner, self._experiment, prepared.model, data=prepared.data, keep_previous=True)
 
 
 def _draw_tasks(run: Run, learner: Learner) -> None:

@@ -15,6 +15,7 @@ from nerfcl.errors import NerfclError
 from nerfcl.models.rendering.model import ModelSettings
 from nerfcl.models.settings import model_settings
 from nerfcl.reports.live.progress import track
+from nerfcl.scenes.digest import Digest, digest_of
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams.stream import Stream
 from nerfcl.training.learner import Learner, new_learner
@@ -32,6 +33,7 @@ class Prepared:
         model: model settings.
         training: training settings.
         device: device to compute on.
+        data: digest of the scene.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Prepared:
     model: ModelSettings
     training: TrainingSettings
     device: torch.device
+    data: Digest
 
     def new_learner(self, strategy: Strategy, seed: int) -> Learner:
         """Create an untrained learner."""
@@ -71,7 +74,8 @@ def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[
     scene = experiment.scene.load(track)
     stream = experiment.stream.build(scene)
     title = f"{scene.name} at {scene.train.width}x{scene.train.height}"
-    prepared = Prepared(title, stream, model_settings(scene, experiment.field), experiment.training, device)
+    model, data = model_settings(scene, experiment.field), digest_of(scene)
+    prepared = Prepared(title, stream, model, experiment.training, device, data)
     bound = None
     if isinstance(experiment.stream, FrameStream) and any(map(_is_upper_bound, strategies)):
         training = experiment.training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 from nerfcl.config.experiment import SCHEMA, Experiment
 from nerfcl.config.streams import WatchedStream
 from nerfcl.errors import Argument, NerfclError
-from nerfcl.experiments.folders import claim_folder
+from nerfcl.experiments.folders import check_origin, claimed_folder
 from nerfcl.experiments.outputs import RESULTS, FrameOutputs
 from nerfcl.files import write_json
 from nerfcl.models.rendering.occupancy import OccupancyModelSettings
@@ -22,6 +23,7 @@ from nerfcl.online.settings import Observed
 from nerfcl.reports.live.progress import StreamLine
 from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
+from nerfcl.training.checkpoints import load_newest, previous_of
 from nerfcl.training.evaluation import evaluate
 from nerfcl.training.loop import check_boundaries
 from nerfcl.training.settings import OptimiserSettings
@@ -57,13 +59,38 @@ def watch(
         why = ": depends on the length of the stream, which is unknown for a watched folder; choose another schedule"
         raise NerfclError(Argument("schedule", optimiser.schedule, OptimiserSettings), why)
     check_boundaries(experiment.strategy, announced=False)
+    with claimed_folder(folder, experiment, None, label=label, command=command):
+        source = WatchedFolder(stream.folder, stream.size, say=lambda text: print(f"nerfcl: {text}", file=sys.stderr))
+        learner, observed = _learn(experiment, stream, source, FrameOutputs.checkpoint(folder))
+        names, scores, unread = _scores(learner, source, observed.seen - observed.waiting)
+        results = {
+            "strategy": label,
+            "seed": experiment.seed,
+            "frames": {"seen": observed.seen, "waiting": observed.waiting, "dropped": observed.dropped},
+            "total_steps": observed.steps,
+            "memory_bytes": observed.memory_bytes,
+            "psnr": sum(scores) / len(scores) if scores else None,
+            "psnr_of_frames": scores,
+            "scored_frames": names,
+            "unreadable_frames": unread,
+            "schema": SCHEMA,
+            "experiment": experiment.to_plain(),
+        }
+        write_json(folder / RESULTS, results)
+    return results
+
+
+def _learn(
+    experiment: Experiment, stream: WatchedStream, source: WatchedFolder, latest: Path
+) -> tuple[OnlineLearner, Observed]:
+    """Learn frames until they end or a signal arrives, resuming from the latest checkpoint."""
     device = experiment.torch_device
-    claim_folder(folder, experiment, label=label, command=command)
-    source = WatchedFolder(stream.folder, stream.size)
-    latest = FrameOutputs.checkpoint(folder)
     with _stop_on_signals() as stopped:
-        if latest.exists():
-            learner = OnlineLearner.load(latest, device=device)
+        found = load_newest([latest, previous_of(latest)])
+        if found is not None:
+            checkpoint, path = found
+            check_origin(checkpoint, path, experiment, None)
+            learner = OnlineLearner.load(path, device=device)
             learner.autosave = latest
             frames: Iterable[Views] = source.frames(learner.status().seen, stopped.is_set)
         else:
@@ -73,23 +100,9 @@ def watch(
             learner = OnlineLearner(model, device=device, autosave=latest, experiment=experiment)
             frames = chain(first, coming)
         try:
-            observed = _take_in(learner, frames, stopped)
+            return learner, _take_in(learner, frames, stopped)
         finally:
             learner.close()
-    scores = _scores(learner, islice(source.frames(0, lambda: False), observed.seen - observed.waiting))
-    results = {
-        "strategy": label,
-        "seed": experiment.seed,
-        "frames": {"seen": observed.seen, "waiting": observed.waiting, "dropped": observed.dropped},
-        "total_steps": observed.steps,
-        "memory_bytes": observed.memory_bytes,
-        "psnr": sum(scores) / len(scores) if scores else None,
-        "psnr_of_frames": scores,
-        "schema": SCHEMA,
-        "experiment": experiment.to_plain(),
-    }
-    write_json(folder / RESULTS, results)
-    return results
 
 
 def _model_for(experiment: Experiment, stream: WatchedStream, first: list[Views]) -> OccupancyModelSettings:
@@ -118,9 +131,29 @@ def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading
     return observed
 
 
-def _scores(learner: OnlineLearner, frames: Iterable[Views]) -> list[float]:
+def _scores(
+    learner: OnlineLearner, source: WatchedFolder, count: int
+) -> tuple[list[int], list[float], list[dict[str, Any]]]:
+    """Evaluate the first `count` frames: numbers and PSNR (dB) of those that can still be read, and why others cannot.
+
+    Files may have been deleted or changed since they were learned.
+    """
     model, rays_per_pixel = learner.evaluated_model, learner.experiment.training.rays_per_pixel
-    return [psnr for frame in frames for psnr in evaluate(model, frame, rays_per_pixel=rays_per_pixel, ssim=False).psnr]
+    scored, scores, unread = [], [], []
+    for number in range(count):
+        try:
+            frame, problem = source.read(number)
+        except NerfclError as error:
+            frame, problem = None, str(error)
+        if frame is None:
+            unread.append({"frame": number, "why": problem or "is no longer listed in transforms.json"})
+        else:
+            scored.append(number)
+            scores += evaluate(model, frame, rays_per_pixel=rays_per_pixel, ssim=False).psnr
+    if unread:
+        text = f"{len(unread)} of {count} frames cannot be read again and are not scored"
+        print(f"nerfcl: {text} (frame {unread[0]['frame']}: {unread[0]['why']})", file=sys.stderr)
+    return scored, scores, unread
 
 
 @contextmanager

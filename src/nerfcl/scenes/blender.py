@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,19 @@ import numpy as np
 import torch
 
 from nerfcl.errors import NerfclError
+from nerfcl.files import read_json
 from nerfcl.progress import Track
 from nerfcl.scenes.cameras import focal_from_angle, is_rotation
 from nerfcl.scenes.format import LoadRequest
-from nerfcl.scenes.images import IMAGE_SUFFIXES, read_image, size_of_first
+from nerfcl.scenes.images import IMAGE_SUFFIXES, check_all_there, read_images, size_of_first
+from nerfcl.scenes.names import view_names
 from nerfcl.scenes.scene import Scene, Views, box_seen_by
 
 HAS_SPHERIC_POSES = False
 
 WHITE = (1.0, 1.0, 1.0)
+FARTHEST = 1e6  # world units from the origin to a camera; beyond, single precision is too coarse
+NARROWEST = 1e-4  # radians between an angle of view and 0 or pi
 
 
 def recognises(root: Path) -> bool:
@@ -44,46 +47,56 @@ def load(root: Path, request: LoadRequest) -> Scene:
 
 def _load_views(root: Path, split: str, size: tuple[int, int] | None, track: Track) -> Views:
     path = root / f"transforms_{split}.json"
-    description = read_json(path)
+    description = _read_cameras(root, path, split)
     frames = description.get("frames")
     if not isinstance(frames, list) or not frames:
         raise NerfclError(f"{path}: has no 'frames' list; is this a scene in Blender layout?")
-    angle = description.get("camera_angle_x")
-    if not isinstance(angle, int | float) or not 0.0 < angle < math.pi:
-        raise NerfclError(f"{path}: 'camera_angle_x' must be an angle between 0 and pi (radians), found {angle!r}")
+    angle = read_angle(path, description)
     poses = np.stack([read_pose(path, index, frame) for index, frame in enumerate(frames)])
-    files = [_image_file(root, path, index, frame) for index, frame in enumerate(frames)]
+    files = [image_file(root, path, index, frame) for index, frame in enumerate(frames)]
+    check_all_there(files)
     original = size_of_first(files[0], size)
-    images = np.stack([read_image(file, original, size, WHITE) for file in track(files, f"loading {split} views")])
+    images = read_images(files, original, size, WHITE, track(files, f"loading {split} views"))
     height, width = images.shape[1:3]
     focal = focal_from_angle(angle, width)
     aspect = (original[0] / original[1]) / (width / height)  # fy / fx; resizing may stretch
     intrinsics = torch.tensor([focal, focal * aspect, width / 2, height / 2], dtype=torch.float32)
     return Views(
-        torch.from_numpy(images),
+        images,
         torch.from_numpy(poses),
         intrinsics.repeat(len(frames), 1),
-        tuple(f"{split}/{file.stem}" for file in files),
+        view_names(split, files, root),
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file.
+def _read_cameras(root: Path, path: Path, split: str) -> dict[str, Any]:
+    """Read a split's camera file, which must contain a JSON object; say what to do if there is none."""
+    try:
+        description = read_json(path)
+    except FileNotFoundError:
+        if (root / "transforms_train.json").exists():
+            why = f"a scene needs {split} views; move some frames of transforms_train.json there"
+        elif (root / "transforms.json").exists():
+            why = "divide the frames of transforms.json among transforms_train.json, transforms_val.json and "
+            why += "transforms_test.json"
+        else:
+            why = "is this a scene folder in Blender layout?"
+        raise NerfclError(f"{path}: no such file; {why}") from None
+    if not isinstance(description, dict):
+        raise NerfclError(f"{path}: must contain a JSON object, found a {type(description).__name__}")
+    return description
+
+
+def read_angle(path: Path, description: dict[str, Any]) -> float:
+    """Read `camera_angle_x` (radians), the horizontal angle of view.
 
     Raises:
-        NerfclError: the file is missing or does not contain a JSON object; names it.
+        NerfclError: it is missing, or not between 0 and pi; names the file.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NerfclError(f"{path}: no such file; is this a scene folder in Blender layout?") from None
-    except OSError as error:
-        raise NerfclError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise NerfclError(f"{path}: is not valid JSON ({error}); restore it from its source") from None
-    if not isinstance(content, dict):
-        raise NerfclError(f"{path}: must contain a JSON object, found a {type(content).__name__}")
-    return content
+    angle = description.get("camera_angle_x")
+    if not isinstance(angle, int | float) or not NARROWEST < angle < math.pi - NARROWEST:
+        raise NerfclError(f"{path}: 'camera_angle_x' must be an angle between 0 and pi (radians), found {angle!r:.40}")
+    return float(angle)
 
 
 def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
@@ -115,12 +128,30 @@ def read_pose(path: Path, index: int, frame: Any) -> np.ndarray:
             f"{path}: frame {index} has a 'transform_matrix' whose upper 3x3 part is not a rotation; "
             "fix or remove the frame"
         )
+    if np.abs(pose[:3, 3]).max() > FARTHEST:
+        raise NerfclError(
+            f"{path}: frame {index} has a camera farther than {FARTHEST:,.0f} units from the origin; subtract a common "
+            "offset from all positions, or fix the frame"
+        )
     return pose
 
 
-def _image_file(root: Path, path: Path, index: int, frame: Any) -> Path:
-    name = frame.get("file_path")
-    if not isinstance(name, str) or not Path(name).name or "\0" in name:
+def image_file(root: Path, path: Path, index: int, frame: Any) -> Path:
+    """Find a frame's image: `file_path`, with ".png" appended unless it ends like an image.
+
+    Args:
+        root: folder of the scene.
+        path, index, frame: see `read_pose`.
+
+    Raises:
+        NerfclError: the frame has no usable path; names the file and the frame.
+    """
+    name = frame.get("file_path") if isinstance(frame, dict) else None
+    try:
+        usable = isinstance(name, str) and bool(Path(name).name) and b"\0" not in name.encode()
+    except UnicodeEncodeError:  # surrogates, which no file name can hold
+        usable = False
+    if not isinstance(name, str) or not usable:
         raise NerfclError(f"{path}: frame {index} has no usable 'file_path'; add it or remove the frame")
     file = root / name
     return file if file.suffix.lower() in IMAGE_SUFFIXES else file.with_name(file.name + ".png")

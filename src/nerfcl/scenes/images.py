@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
-from nerfcl.errors import NerfclError
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Colour
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+MOST_PIXELS = 2**26  # of one image file
+
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP")  # MPO: what some phones call their JPEGs
+
+
+class UnreadableImage(NerfclError):
+    """An image file that is missing, or does not hold a complete image; it may still be being written."""
 
 
 def open_image(file: Path) -> Image.Image:
     """Open an image without reading its pixels.
 
     Raises:
-        NerfclError: the file is missing or not an image.
+        UnreadableImage: the file is missing or not an image.
+        NerfclError: the image has more than `MOST_PIXELS` pixels.
     """
+    if not file.is_file():  # opening a pipe would block
+        why = "is not a file; replace it by an image" if file.exists() else "no such image; restore it"
+        raise UnreadableImage(f"{file}: {why}, or remove its frame from the JSON file")
     try:
-        return Image.open(file)
-    except FileNotFoundError:
-        raise NerfclError(f"{file}: no such image; restore it or remove its frame from the JSON file") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise NerfclError(f"{file}: is not a readable image ({error}); restore it from its source") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise NerfclError(f"{file}: {_TOO_LARGE}") from None
+    except Exception as error:  # a damaged header may raise anything
+        raise UnreadableImage(f"{file}: is not a readable image ({error}); restore it from its source") from None
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise NerfclError(f"{file}: {_TOO_LARGE}")
+    return image
+
+
+_TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels; make it smaller"
 
 
 def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -46,6 +71,35 @@ def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
     return width, height
 
 
+def read_rgba(file: Path, original: tuple[int, int] | None = None) -> Image.Image:
+    """Read an 8-bit image, with or without alpha.
+
+    Args:
+        file: the image.
+        original: (width, height) of the scene's first image, which it must match; None accepts any.
+
+    Returns:
+        The image in mode RGBA.
+
+    Raises:
+        UnreadableImage: the image is missing, damaged or truncated.
+        NerfclError: it is of a different size, or has more than 8 bits per channel.
+    """
+    with open_image(file) as image:
+        if original is not None and image.size != original:
+            raise NerfclError(
+                f"{file}: is {image.size[0]}x{image.size[1]}, but the first image is {original[0]}x{original[1]}; "
+                "all images of a scene must have the same size"
+            )
+        if image.mode.startswith(("I", "F")):
+            raise NerfclError(f"{file}: has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
+        try:
+            return image.convert("RGBA")  # reads the file to its end
+        except Exception as error:  # damaged data may raise anything
+            why = f"is damaged or truncated ({error}); restore it from its source"
+            raise UnreadableImage(f"{file}: {why}") from None
+
+
 def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | None, background: Colour) -> np.ndarray:
     """Read, resize and composite an image.
 
@@ -61,19 +115,59 @@ def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | No
     Raises:
         NerfclError: the image is missing, damaged, of a different size, or has more than 8 bits per channel.
     """
-    with open_image(file) as image:
-        if image.size != original:
-            raise NerfclError(
-                f"{file}: is {image.size[0]}x{image.size[1]}, but the first image is {original[0]}x{original[1]}; "
-                "all images of a scene must have the same size"
-            )
-        if image.mode.startswith(("I", "F")):
-            raise NerfclError(f"{file}: has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
-        try:
-            rgba = image.convert("RGBA")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise NerfclError(f"{file}: is damaged or truncated ({error}); restore it from its source") from None
-    return on_background(rgba, size, background)
+    return on_background(read_rgba(file, original), size, background)
+
+
+def read_images(
+    files: Sequence[Path],
+    original: tuple[int, int],
+    size: tuple[int, int] | None,
+    background: Colour,
+    tracked: Iterable[Path],
+) -> Tensor:
+    """Read, resize and composite a scene's images.
+
+    Args:
+        files: the images.
+        original, size, background: see `read_image`.
+        tracked: iterates over `files`, and may show progress.
+
+    Returns:
+        (N, H, W, 3) uint8.
+
+    Raises:
+        NerfclError: an image is invalid, see `read_image`, or all of them do not fit into this machine's memory.
+    """
+    width, height = size or original
+    shape = (len(files), height, width, 3)
+    needed, memory = int(np.prod(shape, dtype=object)), _memory()
+    if needed > memory // 2:
+        raise NerfclError(
+            f"{files[0].parent}: {len(files)} images of {width}x{height} pixels take {needed / 1e9:.0f} GB, more than "
+            f"half of this machine's {memory / 1e9:.0f} GB of memory; give a smaller ",
+            Argument("size"),
+        )
+    images = np.empty(shape, np.uint8)
+    for index, file in enumerate(tracked):
+        images[index] = read_image(file, original, size, background)
+    return torch.from_numpy(images)
+
+
+def check_all_there(files: Sequence[Path]) -> None:
+    """Reject missing images, all of them at once.
+
+    Raises:
+        UnreadableImage: names the first few.
+    """
+    missing = [file for file in files if not file.exists()]
+    if len(missing) == 1:
+        raise UnreadableImage(f"{missing[0]}: no such image; restore it, or remove its frame from the JSON file")
+    if missing:
+        named = ", ".join(map(str, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UnreadableImage(
+            f"{named}: {len(missing)} of {len(files)} images are missing; restore them, or remove their frames from "
+            "the JSON file"
+        )
 
 
 def on_background(rgba: Image.Image, size: tuple[int, int] | None, background: Colour) -> np.ndarray:
@@ -92,3 +186,11 @@ def on_background(rgba: Image.Image, size: tuple[int, int] | None, background: C
     pixels = np.asarray(rgba, dtype=np.float32) / 255.0  # (H, W, 4)
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     return np.round((colour * alpha + (1.0 - alpha) * np.array(background, np.float32)) * 255.0).astype(np.uint8)
+
+
+def _memory() -> int:
+    """Return this machine's memory in bytes; a guess where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 2**35

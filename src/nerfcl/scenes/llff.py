@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.cameras import pixel_rays
 from nerfcl.scenes.format import LoadRequest
-from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_image, size_of_first
+from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_images, size_of_first
+from nerfcl.scenes.names import view_names
 from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
 
 HAS_SPHERIC_POSES = True
@@ -19,6 +21,7 @@ HAS_SPHERIC_POSES = True
 _BLACK = (0.0, 0.0, 0.0)
 _NEAREST = 4 / 3  # depth of the nearest point after scaling; leaves a margin to the near plane
 _NEAR = 1.0  # depth of the near plane
+_FARTHEST = 1e6  # from the origin to a camera, after scaling
 _FLATTEST = 0.1  # least component along -z of a view's corner rays: up to 84 degrees off the axis
 
 
@@ -26,7 +29,8 @@ def recognises(root: Path) -> bool:
     """Tell whether a folder contains poses of this layout, or only images, so that the loader says what is missing."""
     if (root / "poses_bounds.npy").exists():
         return True
-    return not (root / "transforms_train.json").exists() and any(folder.is_dir() for folder in root.glob("images*"))
+    other = any((root / name).exists() for name in ("transforms_train.json", "transforms.json"))
+    return not other and any(_image_folders(root))
 
 
 def load(root: Path, request: LoadRequest) -> Scene:
@@ -37,8 +41,8 @@ def load(root: Path, request: LoadRequest) -> Scene:
     "fern" without any; the others are train views.
 
     Args:
-        root: folder with `poses_bounds.npy` and folders `images*`. The smallest images at least as wide as
-            `request.size` are read, or else the largest.
+        root: folder with `poses_bounds.npy` and folders `images`, `images_2`, `images_4`, ... The smallest images at
+            least as wide as `request.size` are read, or else the largest.
         request: image size, progress tracking, and whether the cameras surround an object and look at it; if not, they
             must face forward, and the scene has normalised device coordinates.
 
@@ -52,12 +56,17 @@ def load(root: Path, request: LoadRequest) -> Scene:
     world = upright_pose(poses) if request.spheric_poses else average_pose(poses)
     poses = np.linalg.inv(world) @ poses
     poses[:, :3, 3] *= _NEAREST / rows[:, 15].min()
-    images = np.stack([read_image(file, original, size, _BLACK) for file in request.track(files, "loading images")])
+    _check(
+        path,
+        np.abs(poses[:, :3, 3]).max(1) <= _FARTHEST,
+        f"a position more than {_FARTHEST:,.0f} times as far from the others as the smallest near bound",
+    )
+    images = read_images(files, original, size, _BLACK, request.track(files, "loading images"))
     views = Views(
-        torch.from_numpy(images),
+        images,
         torch.from_numpy(poses.astype(np.float32)),
         _intrinsics(rows, images.shape[2], images.shape[1]),
-        tuple(f"{_split(index)}/{file.stem}" for index, file in enumerate(files)),
+        tuple(_split(index) + name for index, name in enumerate(view_names("", files, root))),
     )
     train, val, test = (
         views.select([i for i in range(len(views)) if _split(i) == split]) for split in ("train", "val", "test")
@@ -92,10 +101,14 @@ def read_rows(path: Path) -> np.ndarray:
         NerfclError: the file is missing or damaged; names it and the row.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise NerfclError(f"{path}: is not a file; restore it from its source")
         with path.open("rb") as file:
             rows = np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
     except FileNotFoundError:
         raise NerfclError(f"{path}: no such file; restore it, or compute it with LLFF's imgs2poses.py") from None
+    except NerfclError:
+        raise
     except Exception as error:  # numpy may raise anything on a malformed file
         reason = " ".join(str(error).split())
         raise NerfclError(f"{path}: is not an array of numbers ({reason}); restore it from its source") from None
@@ -210,16 +223,21 @@ def _intrinsics(rows: np.ndarray, width: int, height: int) -> Tensor:
     return torch.from_numpy(np.stack([fx, fy, *centers], 1).astype(np.float32))
 
 
+def _image_folders(root: Path) -> list[Path]:
+    """List the folders "images", "images_2", "images_4", ...; others, as of masks, are none of the layout's."""
+    return [path for path in root.glob("images*") if re.fullmatch(r"images(_\d+)?", path.name) and path.is_dir()]
+
+
 def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> tuple[list[Path], tuple[int, int]]:
     """Find the images to read, one per row and sorted by name, and the (width, height) of the first."""
     folders: dict[tuple[int, int], list[Path]] = {}
-    for folder in sorted(root.glob("images*")):
+    for folder in sorted(_image_folders(root)):
         files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in IMAGE_SUFFIXES)
         if files:
             with open_image(files[0]) as first:
                 folders.setdefault(first.size, files)
     if not folders:
-        raise NerfclError(f"{root}: has no folder 'images*' with images next to poses_bounds.npy; add one")
+        raise NerfclError(f"{root}: has no folder 'images' or 'images_N' with images next to poses_bounds.npy; add one")
     enough = [known for known in folders if size is not None and known[0] >= size[0]]
     original = min(enough) if enough else max(folders)
     files = folders[original]

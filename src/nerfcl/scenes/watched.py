@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,13 +12,15 @@ import torch
 from PIL import Image
 
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.blender import read_pose
+from nerfcl.files import read_json
+from nerfcl.scenes.blender import image_file, read_angle, read_pose
 from nerfcl.scenes.cameras import focal_from_angle
-from nerfcl.scenes.images import on_background
+from nerfcl.scenes.images import UnreadableImage, on_background, read_rgba
 from nerfcl.scenes.scene import Views
 
 MARKER = "done"  # file whose presence says that all frames are written
 PATIENCE = 2.0  # seconds that a file may stay unreadable after the marker appears
+_SILENCE = 5.0  # seconds of waiting for the same thing before it is said
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class WatchedFolder:
         root: the folder.
         size: (width, height) to resize images to.
         poll: seconds between reads of the folder.
+        say: called with what is waited for, if that takes long; the default says nothing.
     """
 
     root: Path
     size: tuple[int, int]
     poll: float = 0.05
+    say: Callable[[str], object] = str
 
     def frames(self, first: int, stopped: Callable[[], bool]) -> Iterator[Views]:
         """Yield frames from number `first` on, until the marker exists and all are read, or until `stopped`.
@@ -49,50 +52,54 @@ class WatchedFolder:
             One frame at a time.
 
         Raises:
-            NerfclError: an entry is invalid, or a file is still unreadable after the marker appeared.
+            NerfclError: an entry or an image is invalid, or a file is still unreadable after the marker appeared.
         """
-        number, since = first, None
+        number, since, said = first, time.monotonic(), False
         while not stopped():
             ended = (self.root / MARKER).exists()
-            frame, problem = self._read(number)
+            frame, problem = self.read(number)
+            waited = time.monotonic() - since
             if frame is not None:
                 yield frame
-                number, since = number + 1, None
-            elif ended and problem is None:
+                number, since, said = number + 1, time.monotonic(), False
+                continue
+            if ended and problem is None:
                 return
-            else:
-                since = since or time.monotonic()
-                if ended and problem is not None and time.monotonic() - since > PATIENCE:
-                    raise NerfclError(f"{problem}; the marker {self.root / MARKER} says that all frames are written")
-                time.sleep(self.poll)
+            if ended and waited > PATIENCE:
+                raise NerfclError(f"{problem}; the marker {self.root / MARKER} says that all frames are written")
+            if waited > _SILENCE and not said:
+                self.say(f"waiting for frame {number}: {problem or self._next()}")
+                said = True
+            time.sleep(self.poll)
 
-    def _read(self, number: int) -> tuple[Views | None, str | None]:
-        """Read the frame with this number, or say why it cannot be read yet; neither if it is not listed yet."""
+    def read(self, number: int) -> tuple[Views | None, str | None]:
+        """Read the frame with this number, or say why it cannot be read yet; neither if it is not listed yet.
+
+        Raises:
+            NerfclError: the entry or the image is invalid, and will not become valid.
+        """
         path = self.root / "transforms.json"
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
+            description = read_json(path)
         except FileNotFoundError:
             return None, None
-        except (OSError, ValueError) as error:
-            return None, f"{path}: cannot be read ({error})"
+        except NerfclError as error:  # partly written
+            return None, str(error)
         entries = description.get("frames") if isinstance(description, dict) else None
-        angle = description.get("camera_angle_x") if isinstance(description, dict) else None
-        if not isinstance(entries, list) or not isinstance(angle, int | float) or not 0.0 < angle < np.pi:
+        if not isinstance(entries, list):
             raise NerfclError(f"{path}: needs 'camera_angle_x' (radians) and a 'frames' list")
+        angle = read_angle(path, description)
         if number >= len(entries):
             return None, None
-        entry = entries[number]
-        pose = read_pose(path, number, entry)
-        name = entry.get("file_path")
-        if not isinstance(name, str) or not Path(name).name:
-            raise NerfclError(f"{path}: frame {number} has no usable 'file_path'")
-        file = self.root / name if Path(name).suffix else self.root / f"{name}.png"
+        pose = read_pose(path, number, entries[number])
+        file = image_file(self.root, path, number, entries[number])
         try:
-            with Image.open(file) as image:
-                rgba = image.convert("RGBA")  # reads the file to its end
-        except (OSError, SyntaxError, ValueError) as error:
-            return None, f"{file}: cannot be read ({error})"
-        return self._views(rgba, pose, float(angle), file.stem), None
+            return self._views(read_rgba(file), pose, angle, file.stem), None
+        except UnreadableImage as error:
+            return None, str(error)
+
+    def _next(self) -> str:
+        return f"it is not in {self.root / 'transforms.json'} yet, nor is there a file {self.root / MARKER}"
 
     def _views(self, rgba: Image.Image, pose: np.ndarray, angle: float, name: str) -> Views:
         aspect = (rgba.width / rgba.height) / (self.size[0] / self.size[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from nerfcl.files import written_aside
 from nerfcl.models.rendering.model import Model, ModelSettings
 from nerfcl.serialisation import from_plain, to_plain
 from nerfcl.streams.sampling import EpochSampler
+from nerfcl.training.archives import read_tensors, tensors_in
 from nerfcl.training.ema import Ema, make_ema
 from nerfcl.training.history import History, Validation
 from nerfcl.training.learner import Learner
@@ -23,6 +26,9 @@ from nerfcl.training.optimisers import make_optimiser
 from nerfcl.training.settings import OptimiserSettings
 
 FORMAT = "nerfcl checkpoint 3"
+
+# What restoring from a file of another kind, or from an edited one, may raise.
+_DO_NOT_FIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Checkpoint:
         experiment: description of the experiment, as plain values; None in files of version 0.1.
         options: options of the command that wrote a file of version 0.1.
         extra: additional data that its writer needs to resume.
+        data: digest of the scene that was learned; None if frames came from elsewhere, or in files of version 0.1.
         model_settings: settings that build the model.
         model: state of the model.
         strategy_state: state of the strategy; None if it has none.
@@ -55,6 +62,7 @@ class Checkpoint:
     ema: dict[str, Any] | None
     sampler: dict[str, Any] | None
     generator: torch.Tensor | None
+    data: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -65,8 +73,10 @@ def save_checkpoint(
     experiment: dict[str, Any],
     model_settings: ModelSettings,
     *,
+    data: dict[str, Any] | None = None,
     extra: dict[str, Any] | None = None,
     with_optimiser: bool = True,
+    keep_previous: bool = False,
 ) -> None:
     """Write a checkpoint atomically: to a temporary file, which is then renamed.
 
@@ -75,8 +85,10 @@ def save_checkpoint(
         learner: learner to save.
         experiment: description of the experiment, as plain values.
         model_settings: settings that build the model.
+        data: digest of the scene, if there is one.
         extra: additional data needed to resume: plain values and tensors.
         with_optimiser: whether to save the optimiser's state, which is larger than everything else together.
+        keep_previous: whether an existing file is kept as `previous_of(path)`, in case the new one is damaged later.
 
     Raises:
         NerfclError: the file cannot be written.
@@ -84,6 +96,7 @@ def save_checkpoint(
     content = {
         "format": FORMAT,
         "experiment": experiment,
+        "data": data,
         "extra": extra or {},
         "model_settings": to_plain(model_settings),
         "model": learner.model.state_dict(),
@@ -97,7 +110,14 @@ def save_checkpoint(
         "sampler": learner.sampler.state_dict() if learner.sampler is not None and learner.at else None,
         "generator": learner.generator.get_state() if learner.at else None,
     }
+    if keep_previous and path.exists():
+        os.replace(path, previous_of(path))
     save_tensors(path, content)
+
+
+def previous_of(path: Path) -> Path:
+    """Return where a checkpoint that is replaced regularly keeps its previous version."""
+    return path.with_stem(f"{path.stem}-previous")
 
 
 def save_tensors(path: Path, content: Any) -> None:
@@ -106,46 +126,114 @@ def save_tensors(path: Path, content: Any) -> None:
     Raises:
         NerfclError: the file cannot be written.
     """
-    with written_aside(path) as aside:
+    with written_aside(path) as aside, aside.open("wb") as file:
         try:
-            torch.save(content, aside)
-        except RuntimeError as error:  # torch does not raise OSError when the disk is full
-            raise OSError(str(error)) from error
+            torch.save(content, file)
+        except RuntimeError as error:  # torch replaces errors of the file by its own
+            raise (error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error))) from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without executing code from it; migrate files of version 0.1.
+    """Read a checkpoint without executing code from it, and check that it is intact; migrate files of version 0.1.
 
     Raises:
         NerfclError: the file is missing, damaged, or not a checkpoint.
     """
+    if not path.exists():
+        raise NerfclError(f"{path}: no such checkpoint; a run writes one after each task")
+    content = read_tensors(path, "a nerfcl checkpoint; give a .pt or .ckpt file written by a run")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise NerfclError(f"{path}: no such checkpoint; a run writes one after each task") from None
-    except Exception:  # unpickling an arbitrary file may raise anything
-        raise NerfclError(
-            f"{path}: is not a nerfcl checkpoint, or is damaged; give a .pt or .ckpt file written by a run"
-        ) from None
-    content = migrated(content, path)
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise NerfclError(f"{path}: is not a nerfcl checkpoint; give a .pt or .ckpt file written by a run")
-    return Checkpoint(
-        model_settings=from_plain(ModelSettings, content.pop("model_settings")),
-        history=_history_from_plain(content.pop("history")),
-        **content,
-    )
+        content = migrated(content, path)
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise NerfclError(f"{path}: is not a nerfcl checkpoint; give a .pt or .ckpt file written by a run")
+        checkpoint = Checkpoint(
+            model_settings=from_plain(ModelSettings, content.pop("model_settings")),
+            history=_history_from_plain(content.pop("history")),
+            **content,
+        )
+        _check_parts(checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NerfclError(f"{path}: is not a complete checkpoint ({error!r}); use another one") from None
+    except NerfclError as error:
+        raise error if str(error).startswith(str(path)) else NerfclError(f"{path}: ", *error.args) from None
+    return checkpoint
+
+
+def load_newest(paths: Iterable[Path]) -> tuple[Checkpoint, Path] | None:
+    """Read the first intact checkpoint of several, newest first; report damaged ones on standard error.
+
+    Returns:
+        The checkpoint and its path; None if there is none, or none is intact.
+    """
+    damaged = False
+    for path in paths:
+        if not path.exists():
+            continue
+        try:
+            found = load_checkpoint(path), path
+        except NerfclError as error:
+            print(f"nerfcl: {error}", file=sys.stderr)
+            damaged = True
+            continue
+        if damaged:
+            print(f"nerfcl: resuming from {path}", file=sys.stderr)
+        return found
+    if damaged:
+        print("nerfcl: no earlier checkpoint is intact; starting over", file=sys.stderr)
+    return None
+
+
+def _check_parts(checkpoint: Checkpoint) -> None:
+    """Reject parts of wrong types, and values that are not finite, as training never saves them.
+
+    Raises:
+        TypeError, ValueError: says what is wrong.
+    """
+    kinds = {
+        "experiment": (dict, type(None)),
+        "options": dict,
+        "extra": dict,
+        "data": (dict, type(None)),
+        "model": Mapping,
+        "strategy_state": (dict, type(None)),
+        "optimiser": (dict, type(None)),
+        "ema": (dict, type(None)),
+        "sampler": (dict, type(None)),
+        "generator": (torch.Tensor, type(None)),
+        "done": int,
+        "at": int,
+        "epochs": int,
+    }
+    for name, kind in kinds.items():
+        value = getattr(checkpoint, name)
+        if not isinstance(value, kind):
+            raise TypeError(f"'{name}' is {type(value).__name__}")
+        if kind is int and value < 0:
+            raise ValueError(f"'{name}' is {value}")
+    for name in ("model", "optimiser", "ema", "strategy_state"):
+        for tensor in tensors_in(getattr(checkpoint, name)):
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"'{name}' has values that are not finite")
 
 
 def evaluated_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Model:
-    """Build the model that the checkpoint's learner would render with; see `Learner.evaluated_model`."""
-    model = checkpoint.model_settings.build(0, device)
-    model.load_state_dict(checkpoint.model)
-    if checkpoint.ema is None:
-        return model
-    ema = Ema(model.parameters(), 0.0)
-    ema.load_state_dict(checkpoint.ema)
-    return ema.applied_to(model)
+    """Build the model that the checkpoint's learner would render with; see `Learner.evaluated_model`.
+
+    Raises:
+        NerfclError: the checkpoint's parts do not fit together.
+    """
+    try:
+        model = checkpoint.model_settings.build(0, device)
+        model.load_state_dict(checkpoint.model)
+        if checkpoint.ema is None:
+            return model
+        ema = Ema(model.parameters(), 0.0)
+        ema.load_state_dict(checkpoint.ema)
+        return ema.applied_to(model)
+    except _DO_NOT_FIT as error:
+        raise NerfclError(
+            f"the checkpoint's parts do not fit together ({_first_line(error)}); use another one"
+        ) from None
 
 
 def resume(learner: Learner, checkpoint: Checkpoint, optimiser: OptimiserSettings) -> None:
@@ -169,18 +257,22 @@ def resume(learner: Learner, checkpoint: Checkpoint, optimiser: OptimiserSetting
         learner.ema = make_ema(learner.model.parameters(), optimiser)
         if learner.ema is not None and checkpoint.ema is not None:
             learner.ema.load_state_dict(checkpoint.ema)
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        learner.epochs = checkpoint.epochs
+        if checkpoint.sampler is not None and checkpoint.generator is not None:
+            learner.sampler = EpochSampler(1, learner.generator)
+            learner.sampler.load_state_dict(checkpoint.sampler)
+            learner.generator.set_state(checkpoint.generator)
+    except _DO_NOT_FIT as error:
         raise NerfclError(
-            f"the checkpoint does not match what this run trains ({reason}); use the field, the strategy and the "
-            "optimiser that it was trained with"
+            f"the checkpoint does not match what this run trains ({_first_line(error)}); use the field, the strategy "
+            "and the optimiser that it was trained with"
         ) from error
     learner.history, learner.done = checkpoint.history, checkpoint.done
-    learner.at, learner.epochs = checkpoint.at, checkpoint.epochs
-    if checkpoint.sampler is not None and checkpoint.generator is not None:
-        learner.sampler = EpochSampler(1, learner.generator)
-        learner.sampler.load_state_dict(checkpoint.sampler)
-        learner.generator.set_state(checkpoint.generator)
+    learner.at = checkpoint.at
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _history_to_plain(history: History) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nerfcl.errors import NerfclError
 from nerfcl.experiments.outputs import Run
 from nerfcl.reports.live.tensorboard import TensorBoardWriter
 from nerfcl.training.callbacks import Callback
@@ -35,8 +37,7 @@ class CheckpointKeeper(Callback):
         self._run, self._extra, self._monitored = run, extra, monitored
         self._before, self._epoch_steps = before, epoch_steps
         self.losses = {
-            epoch: validation_losses(load_checkpoint(path).history)[monitored]
-            for epoch, path in saved_epochs(run.folder).items()
+            epoch: validation_losses(history)[monitored] for epoch, history in _saved_histories(run.folder).items()
         }
 
     def on_evaluation(self, learner: Learner) -> None:
@@ -58,12 +59,11 @@ class ChunkKeeper(Callback):
 
     def __init__(self, run: Run, extra: dict[str, Any], done: int) -> None:
         self._run, self._extra = run, extra
-        self.losses: dict[int, float] = {}
         for epoch, path in saved_epochs(run.folder).items():
             if epoch > done:
                 path.unlink()
-            else:
-                self.losses[epoch] = _loss_after(epoch, load_checkpoint(path).history)
+        histories = _saved_histories(run.folder)
+        self.losses = {epoch: _loss_after(epoch, history) for epoch, history in histories.items()}
 
     def on_experience_end(self, learner: Learner) -> None:
         """Save, and remove checkpoints that are neither among the best nor the last."""
@@ -74,7 +74,17 @@ class ChunkKeeper(Callback):
 
 def _save(run: Run, learner: Learner, epoch: int, extra: dict[str, Any]) -> None:
     path = checkpoint_file(run.folder, epoch)
-    save_checkpoint(path, learner, run.experiment.to_plain(), run.prepared.model, extra=extra)
+    prepared = run.prepared
+    save_checkpoint(path, learner, run.experiment.to_plain(), prepared.model, data=prepared.data, extra=extra)
+
+
+def _saved_histories(folder: Path) -> dict[int, History]:
+    """Read the histories of the checkpoints in a folder, without damaged ones, which are trained again."""
+    histories = {}
+    for epoch, path in saved_epochs(folder).items():
+        with suppress(NerfclError):
+            histories[epoch] = load_checkpoint(path).history
+    return histories
 
 
 def _remove_others(folder: Path, losses: dict[int, float], last: int) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from nerfcl.cli.reference.callbacks import Board, ChunkKeeper, checkpoint_file, saved_epochs
 from nerfcl.cli.reference.describe import check_layout, online_experiment, told_flags
 from nerfcl.cli.reference.plots import FramePlots
-from nerfcl.cli.reference.train import claim_for_flags
+from nerfcl.cli.reference.train import claimed_for_flags
 from nerfcl.errors import NerfclError
 from nerfcl.experiments.execute import execute
 from nerfcl.experiments.outputs import Run
 from nerfcl.experiments.prepare import prepare
 from nerfcl.training.callbacks import Callback
+from nerfcl.training.checkpoints import load_checkpoint
 from nerfcl.training.learner import Learner
 
 
@@ -53,14 +54,14 @@ class _Outputs:
         self._keeper: ChunkKeeper | None = None
         self._plots: FramePlots | None = None
 
-    def claim(self, run: Run) -> None:
-        claim_for_flags(run, self._options)
+    def claimed(self, run: Run) -> AbstractContextManager[bool]:
+        return claimed_for_flags(run, self._options)
 
-    def latest(self, run: Run) -> Path | None:
+    def checkpoints(self, run: Run) -> list[Path]:
         saved = saved_epochs(run.folder)
         if self._options.resume:
-            return saved[self._options.resume // self._options.chunk_size]
-        return next(reversed(saved.values()), None)
+            return [saved[self._options.resume // self._options.chunk_size]]
+        return [*reversed(saved.values())]
 
     def is_over(self, run: Run, learner: Learner) -> bool:
         stream = run.prepared.stream
@@ -95,10 +96,12 @@ class _Outputs:
 
 
 def _check_origin(folder: Path, options: Namespace) -> None:
-    """Reject `--resume` if the checkpoint of the chunk before is missing."""
+    """Reject `--resume` if the checkpoint of the chunk before is missing or damaged."""
     saved = saved_epochs(folder)
     chunk = options.resume // options.chunk_size
     if options.resume and chunk not in saved:
         others = ", ".join(str(epoch * options.chunk_size) for epoch in saved if epoch < options.num_epochs)
         there = f"give one of {others}" if others else "there are no others, either; leave it out"
         raise NerfclError(f"--resume {options.resume}: {checkpoint_file(folder, chunk)} is missing; {there}")
+    if options.resume:
+        load_checkpoint(saved[chunk])  # rejects a damaged one, instead of starting over

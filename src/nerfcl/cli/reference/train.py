@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from nerfcl.cli.reference.teacher_files import teacher_images
 from nerfcl.config.experiment import SCHEMA, Experiment
 from nerfcl.errors import NerfclError
 from nerfcl.experiments.execute import execute
-from nerfcl.experiments.folders import claim, versions
+from nerfcl.experiments.folders import check_data, claimed, versions
 from nerfcl.experiments.outputs import Run
 from nerfcl.experiments.prepare import Prepared, prepare
 from nerfcl.strategies.finetune import FineTune
@@ -115,11 +115,11 @@ class _Outputs:
         self._monitored = plan.tasks.index(monitored)
         self._keeper: CheckpointKeeper | None = None
 
-    def claim(self, run: Run) -> None:
-        claim_for_flags(run, self._options)
+    def claimed(self, run: Run) -> AbstractContextManager[bool]:
+        return claimed_for_flags(run, self._options)
 
-    def latest(self, run: Run) -> Path | None:
-        return next(reversed(saved_epochs(run.folder).values()), None)
+    def checkpoints(self, run: Run) -> list[Path]:
+        return [*reversed(saved_epochs(run.folder).values())]
 
     def is_over(self, run: Run, learner: Learner) -> bool:
         self._keeper = self._new_keeper(run)
@@ -148,22 +148,31 @@ class _Outputs:
         return CheckpointKeeper(run, extra, self._monitored, self._plan.before, steps)
 
 
-def claim_for_flags(run: Run, options: Namespace) -> None:
-    """Create a run's folder, or check that it holds a run with the same flags.
+def claimed_for_flags(run: Run, options: Namespace) -> AbstractContextManager[bool]:
+    """Hold a run's folder: create it, or check that it holds a run with the same flags; see `claimed`.
 
     Raises:
-        NerfclError: the folder holds something else.
+        NerfclError: the folder holds something else, or is in use.
     """
-    flags = told_flags(options)
-    content = {"schema": SCHEMA, "experiment": run.experiment.to_plain(), "flags": flags, "versions": versions()}
+    flags, data = told_flags(options), run.prepared.data
+    content = {
+        "schema": SCHEMA,
+        "experiment": run.experiment.to_plain(),
+        "flags": flags,
+        "data": data,
+        "versions": versions(),
+    }
 
     def differing(held: dict[str, Any]) -> set[str]:
         # Version 0.1 recorded the flags as "settings", including those that do not matter.
         told = held.get("flags", held.get("settings", {}))
         before = {name: value for name, value in told.items() if name not in APART}
-        return {name for name in {**before, **flags} if before.get(name) != flags.get(name)}
+        names = {name for name in {**before, **flags} if before.get(name) != flags.get(name)}
+        if not names:
+            check_data(held.get("data"), data, f"{run.folder} was begun")
+        return names
 
-    claim(run.folder, content, differing)
+    return claimed(run.folder, content, differing)
 
 
 def _plan(options: Namespace) -> Plan:
