@@ -255,7 +255,7 @@ class Failing(FineTune):
 def test_an_error_in_the_strategy_is_raised_at_the_next_frame(scene: Scene, model: OccupancyModelSettings) -> None:
     learner = OnlineLearner(model, Failing(), SETTINGS)
     push(learner, scene.train, range(2))
-    wait_until(lambda: learner._error is not None)
+    wait_until(lambda: learner._queue.error is not None)
     for action in (lambda: push(learner, scene.train, [0]), learner.finish, learner.status):
         raised = in_time(action)
         assert isinstance(raised, NerfclError)

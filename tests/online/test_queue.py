@@ -24,7 +24,7 @@ def test_observe_says_what_became_of_the_frames(scene: Scene, model: OccupancyMo
         assert learner.status() == Observed(0, 0, 0, 0, 0, 0)
         assert push(learner, scene.train, [0]) == Observed(1, 1, 0, 0, 0, 0)
         push(learner, scene.train, range(1, 5))
-        wait_until(lambda: len(learner._waiting) == 3)  # a chunk of two is in flight
+        wait_until(lambda: len(learner._queue._waiting) == 3)  # a chunk of two is in flight
         assert learner.status() == Observed(5, 5, 0, 0, 0, 0)
         strategy.steps.release(7)
         wait_until(lambda: learner.status().steps == 7)
@@ -45,7 +45,7 @@ def test_a_full_queue_blocks_until_there_is_room(scene: Scene, model: OccupancyM
     strategy = Gated()
     with OnlineLearner(model, strategy, replace(SETTINGS, queue_frames=3)) as learner:
         push(learner, scene.train, range(2))
-        wait_until(lambda: not learner._waiting)
+        wait_until(lambda: not learner._queue._waiting)
         assert [push(learner, scene.train, [i]).full for i in (2, 3, 4)] == [False] * 3
         late: list[Observed] = []
         thread = in_background(lambda: late.append(push(learner, scene.train, [5])))
@@ -64,7 +64,7 @@ def test_a_full_queue_drops_the_oldest_and_counts(scene: Scene, model: Occupancy
     settings = replace(SETTINGS, queue_frames=2, when_full="drop-oldest")
     with OnlineLearner(model, strategy, settings, seed=2) as learner:
         push(learner, scene.train, range(2))
-        wait_until(lambda: not learner._waiting)
+        wait_until(lambda: not learner._queue._waiting)
         assert not push(learner, scene.train, range(2, 4)).full
         assert push(learner, scene.train, [4]) == Observed(5, 4, 1, 0, 0, 0, full=True)
         assert push(learner, scene.train, [5]) == Observed(6, 4, 2, 0, 0, 0, full=True)
@@ -79,7 +79,7 @@ def test_closing_frees_who_is_blocked_by_a_full_queue(scene: Scene, model: Occup
     strategy = Gated()
     learner = OnlineLearner(model, strategy, replace(SETTINGS, queue_frames=2))
     push(learner, scene.train, range(2))
-    wait_until(lambda: not learner._waiting)
+    wait_until(lambda: not learner._queue._waiting)
     push(learner, scene.train, range(2, 4))
     refusals: list[str] = []
 

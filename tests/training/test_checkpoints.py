@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -189,7 +190,7 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pt")
     for name, message in (
-        ("none.pt", "no such checkpoint"), ("text.pt", "is damaged, or is not a nerfcl checkpoint"), ("other.pt", "is not a nerf")
+        ("none.pt", "no such checkpoint"), ("text.pt", "is damaged, or is not a nerf"), ("other.pt", "is not a nerf")
     ):  # fmt: skip
         with pytest.raises(NerfclError, match=f"{name}: {message}"):
             load_checkpoint(tmp_path / name)

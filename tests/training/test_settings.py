@@ -18,7 +18,7 @@ from nerfcl.training.settings import EvaluationSettings, TrainingSettings
         ({"epoch_steps": 0}, "epoch_steps=0: must be at least 1"),
         ({"rays": 0}, "rays=0: must be a positive multiple of rays_per_pixel=1"),
         ({"rays": 10, "rays_per_pixel": 4}, "rays=10: must be a positive multiple of rays_per_pixel=4"),
-        ({"rays": 2**24 + 1}, "rays=16777217: more than 16,777,216 do not fit into memory"),
+        ({"rays": 2**20 + 1}, "rays=1048577: more than 1,048,576 do not fit into memory"),
         ({"rays_per_pixel": 3}, "rays_per_pixel=3: must be a square number"),
     ],
     ids=str,

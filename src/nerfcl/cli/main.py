@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import fields, replace
 from typing import Annotated, Any
 
 import tyro
 
 from nerfcl.cli import options
-from nerfcl.errors import Argument, NerfclError
+from nerfcl.cli.program import run_program
+from nerfcl.errors import Argument
 
 # Options of a single run -> those of a comparison.
 _OF_MANY = {"strategy": "strategies", "seed": "seeds"}
@@ -32,32 +33,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None takes the process's own.
 
     Returns:
-        Exit code: 0 on success, 2 on an error that the user can fix, 130 if interrupted.
+        Exit code; see `run_program`.
     """
     arguments = options.with_present_flags(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
-        from nerfcl import __version__
+    flags: set[str] = set()
 
-        print(f"nerfcl {__version__}")
-        return 0
-    command = tyro.cli(
-        _Command,  # pyright: ignore[reportArgumentType]
-        prog="nerfcl",
-        description="Radiance fields that keep learning without forgetting.",
-        args=arguments,
-    )
-    command = _with_switches_off(command, arguments)
-    try:
+    def work() -> None:
+        if arguments == ["--version"]:
+            from nerfcl import __version__
+
+            print(f"nerfcl {__version__}")
+            return
+        command = tyro.cli(
+            _Command,  # pyright: ignore[reportArgumentType]
+            prog="nerfcl",
+            description="Radiance fields that keep learning without forgetting.",
+            args=arguments,
+        )
+        command = _with_switches_off(command, arguments)
+        flags.update(field.name for field in fields(command))
         from nerfcl.cli import commands  # a late import: torch takes seconds to load, which --help must not
 
         commands.run_command(command, shlex.join(["nerfcl", *arguments]))
-    except NerfclError as error:
-        print(f"nerfcl: {error.spelled(_speller(command))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("nerfcl: interrupted; run the same command again to resume from the last finished task", file=sys.stderr)
-        return 130
-    return 0
+
+    how = "run the same command again to resume from what is finished"
+    return run_program("nerfcl", work, lambda argument: _spelled(argument, flags), how)
 
 
 def _with_switches_off(command: Any, arguments: Sequence[str]) -> Any:
@@ -68,16 +68,11 @@ def _with_switches_off(command: Any, arguments: Sequence[str]) -> Any:
     return replace(command, switched_off=tuple(field.name for field in fields(command) if field.name in names))
 
 
-def _speller(command: Any) -> Callable[[Argument], str]:
-    """Return a function that formats an argument as the flag of the command that sets it."""
+def _spelled(argument: Argument, flags: Container[str]) -> str:
+    """Format an argument as the flag of the command that sets it."""
     from nerfcl.config.options import option_name
 
-    flags = {field.name for field in fields(command)}
-
-    def spell(argument: Argument) -> str:
-        name = option_name(argument)
-        name = name if name in flags else _OF_MANY.get(name, name)
-        text = name.replace("_", "-")
-        return argument.written(f"--{text}") if name in flags else argument.written(text, "=")
-
-    return spell
+    name = option_name(argument)
+    name = name if name in flags else _OF_MANY.get(name, name)
+    text = name.replace("_", "-")
+    return argument.written(f"--{text}") if name in flags else argument.written(text, "=")

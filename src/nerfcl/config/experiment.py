@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from dataclasses import field as default
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from nerfcl.config.streams import FrameStream, StreamSettings, TaskStream
 from nerfcl.errors import Argument, NerfclError
+from nerfcl.files import read_json
 from nerfcl.models.fields.field import FieldSettings
 from nerfcl.models.fields.hash_grid import HashGridSettings
 from nerfcl.progress import Track, untracked
@@ -144,11 +144,9 @@ def read_description(path: Path) -> dict[str, Any]:
         NerfclError: the file is missing, is not a description, or has an unknown schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise NerfclError(f"{path}: no such file; give the config.json of an output folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise NerfclError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(content, dict) or not ({"schema", "settings"} & content.keys()):
         raise NerfclError(f"{path}: does not describe an experiment; give the config.json of an output folder")
     if content.get("schema", SCHEMA) != SCHEMA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -133,6 +134,8 @@ class WatchedStream(StreamSettings):
         sized = min(self.size) >= SMALLEST_IMAGE
         require(sized, self, "size", f"images must be at least {SMALLEST_IMAGE} pixels wide and high")
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
+        finite = self.box is None or all(map(math.isfinite, self.box))
+        require(finite, self, "box", "must be four finite numbers")
         require(self.box is None or self.box[3] > 0.0, self, "box", "the edge length (last number) must be positive")
 
     @property

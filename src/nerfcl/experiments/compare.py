@@ -12,9 +12,10 @@ from typing import Any
 from nerfcl.config.comparison import Comparison
 from nerfcl.config.experiment import Experiment
 from nerfcl.config.streams import FrameStream
+from nerfcl.errors import NerfclError
 from nerfcl.experiments.compare_reports import report_streams, report_tasks
 from nerfcl.experiments.execute import execute
-from nerfcl.experiments.folders import check_origin, claimed_folder
+from nerfcl.experiments.folders import check_data, check_origin, claimed_folder
 from nerfcl.experiments.outputs import RESULTS, Run, TaskOutputs
 from nerfcl.experiments.plan import FIRST_TASK, Planned, plan, shares_first_task
 from nerfcl.experiments.prepare import Prepared
@@ -53,13 +54,22 @@ def compare(
     executor = workers.executor(out, shared, planned[0].prepared.device.type)
     with claimed_folder(out, comparison, planned[0].prepared.data, command=command):
         run_jobs(out, _jobs(comparison, planned, out, show=workers.in_turn), shared, executor)
-        results = {
-            part.label: [read_results(out / part.folder(seed) / RESULTS) for seed in comparison.seeds]
-            for part in planned
-        }
+        results = {part.label: [_results(comparison, part, seed, out) for seed in comparison.seeds] for part in planned}
         report = report_streams if isinstance(comparison.experiment.stream, FrameStream) else report_tasks
         report(comparison, planned, results, out, workers)
     return [result for part in planned for result in results[part.label]]
+
+
+def _results(comparison: Comparison, part: Planned, seed: int, out: Path) -> dict[str, Any]:
+    """Read a run's results; reject those of another run."""
+    path = out / part.folder(seed) / RESULTS
+    results = read_results(path)
+    expected = replace(comparison.experiment, strategy=part.strategy, seed=seed).to_plain()
+    described = results.get("experiment", expected)  # version 0.1 saved no description
+    if described != expected or results["seed"] != seed or results["tasks"] != part.prepared.stream.names:
+        raise NerfclError(f"{path}: holds the results of another run; remove it and run the same command again")
+    check_data(results.get("data"), part.prepared.data, f"{path} was written")
+    return results
 
 
 def _jobs(comparison: Comparison, planned: Sequence[Planned], out: Path, *, show: bool) -> list[Job]:

@@ -16,6 +16,8 @@ from nerfcl.experiments.execute import compilation_seconds
 from nerfcl.files import as_file_name, write_json, written_aside
 from nerfcl.reports.live.progress import track
 from nerfcl.scenes.cameras import pixel_offsets
+from nerfcl.scenes.digest import changes, digest_of
+from nerfcl.scenes.names import numbered
 from nerfcl.scenes.scene import Views
 from nerfcl.scenes.watched import WatchedFolder
 from nerfcl.strategies.finetune import FineTune
@@ -78,8 +80,8 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
 
     out = request.out or request.checkpoint.parent.parent / "eval" / f"{split}-{as_file_name(request.view)}"
     names = _names_of(views)
-    for i, name in enumerate(names):
-        _write_png(out / f"{as_file_name(name)}.png", scores.images[i])
+    for i, name in enumerate(numbered([as_file_name(name) for name in names])):
+        _write_png(out / f"{name}.png", scores.images[i])
     content = {
         "data": data,
         "checkpoint": str(request.checkpoint),
@@ -114,9 +116,14 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
             f"{request.checkpoint}: was learned from frames pushed by a program; give a scene of the same place with ",
             Argument("data"),
         )
-    scene = replace(scene, data=request.data or scene.data, size=request.size or scene.size)
-    split = request.split or "test"
-    return scene.data, split, getattr(scene.load(track), split)
+    asked = replace(scene, data=request.data or scene.data, size=request.size or scene.size)
+    loaded, split = asked.load(track), request.split or "test"
+    if request.data is None and asked == scene and checkpoint.data is not None:
+        found = changes({split: checkpoint.data.get(split)}, digest_of(loaded))
+        if found:
+            why = f": has changed since {request.checkpoint} was written ({'; '.join(found)}); restore it, or give "
+            raise NerfclError(f"{asked.data}", why, Argument("data"), " to evaluate with it nevertheless")
+    return asked.data, split, getattr(loaded, split)
 
 
 def _watched_views(stream: WatchedStream, request: EvaluationRequest, count: int) -> Views:
@@ -131,8 +138,8 @@ def _pushed_size(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def _names_of(views: Views) -> list[str]:
-    """Return the names of views, or numbers for those without."""
-    return [name or f"frame {i}" for i, name in enumerate(views.names)]
+    """Return different names of views, or numbers for those without."""
+    return numbered([name or f"frame {i}" for i, name in enumerate(views.names)])
 
 
 def _scores_of(names: list[str], scores: Scores) -> dict[str, Any]:

@@ -210,7 +210,9 @@ def _calls(shots: Sequence[Shot], jobs: int) -> Iterator[list[partial[None]]]:
     # A forked child would inherit Mitsuba's threads in an undefined state.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
-        yield [partial(Future.result, pool.submit(render_to_file, shot)) for shot in shots]
+        with workers.without_interrupts():
+            futures = [pool.submit(render_to_file, shot) for shot in shots]
+        yield [partial(Future.result, future) for future in futures]
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -158,9 +158,10 @@ def _scores(
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set an event on SIGINT and SIGTERM instead of ending the program."""
+    """Set an event on SIGINT, SIGTERM and SIGHUP instead of ending the program."""
     stopped = threading.Event()
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = [signal.signal(kind, lambda *_: stopped.set()) for kind in kinds]
     try:
         yield stopped

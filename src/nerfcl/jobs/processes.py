@@ -16,7 +16,7 @@ from typing import Any
 
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.jobs.job import Job, Outcome, Threads, attempt
-from nerfcl.jobs.workers import start_worker
+from nerfcl.jobs.workers import start_worker, without_interrupts
 
 _PATIENCE = 10.0  # seconds for a process to clean up
 
@@ -103,7 +103,8 @@ class Processes:
         process = context.Process(
             target=_serve, args=(theirs, self._root, self._shared, self._threads), name="nerfcl worker", daemon=True
         )
-        process.start()
+        with without_interrupts():
+            process.start()
         theirs.close()  # so that a worker's death closes the pipe
         return _Worker(process, ours)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +15,17 @@ from torch import Tensor
 from nerfcl.config.experiment import Experiment
 from nerfcl.config.migration import experiment_of
 from nerfcl.config.streams import PushedStream, WatchedStream
-from nerfcl.errors import NerfclError
+from nerfcl.errors import Argument, NerfclError
 from nerfcl.models.fields.field import FieldSettings
 from nerfcl.models.fields.hash_grid import HashGridSettings
 from nerfcl.models.rendering.model import Model, ModelSettings, Rendering, render_image
 from nerfcl.models.rendering.occupancy import OccupancyModelSettings
+from nerfcl.online.queue import FrameQueue
 from nerfcl.online.settings import Observed, OnlineSettings
 from nerfcl.online.step_lock import StepLock
 from nerfcl.scenes.cameras import Camera
 from nerfcl.scenes.frame import posed_frame, unnamed_views
-from nerfcl.scenes.scene import Box, Views
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Box
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams.stream import Experience
@@ -34,13 +34,24 @@ from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import check_boundaries, learn_experience
 
-_CLOSED = "this learner is closed; create a new one, or load a saved one"
-
 
 class OnlineLearner:
     """Learns a stream of frames in a background thread; as a context manager, it learns waiting frames before it exits.
 
     With `when_full="block"` the result depends only on the frames and their order, not on when they arrive.
+
+    Every method may be called from any thread. It is open, then closed by `close`, or failed by an error while
+    learning; see `FrameQueue` for the states of frames. Within a strategy's hook, which runs in the background thread,
+    `render`, `status` and `close` work, `observe` unless it had to wait, and `finish` and `save` raise an error.
+
+    | method | open | closed | failed |
+    |---|---|---|---|
+    | `observe` | queues, waits or drops | error | error |
+    | `finish` | waits for all frames observed before | error if frames are left | error |
+    | `render`, `evaluated_model` | between two steps | at once | at once |
+    | `status` | counts | counts | error |
+    | `save` | between two steps | at once | error |
+    | `close` | ends the thread after its step | waits for its end | waits for its end |
 
     Args:
         model: model settings; see `around` for a simpler way.
@@ -91,18 +102,11 @@ class OnlineLearner:
         self.model_settings, self.autosave = model, autosave
         strategy, seed = self.experiment.strategy, self.experiment.seed
         check_boundaries(strategy, announced=False)
-        self._queue = _queue_of(self.experiment)
+        self._queue = FrameQueue(_queue_of(self.experiment))
         self._learner = new_learner(strategy, lambda: model.build(seed, device), seed)
-        self._waiting: deque[Views] = deque()
-        self._chunk: Views | None = None  # in flight
-        self._seen = self._dropped = 0
         self._kept = 0
-        self._size: tuple[int, int] | None = None
-        self._changed = threading.Condition()  # guards all of the above but the learner
-        self._finishing = self._closing = False
-        self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._lock = StepLock()
+        self._lock = StepLock()  # guards the learner; is taken before the queue's
 
     @classmethod
     def around(
@@ -130,7 +134,12 @@ class OnlineLearner:
             background: background colour, sRGB in [0, 1].
             seed: see the class.
             device: see the class.
+
+        Raises:
+            NerfclError: an argument is not finite, or too small.
         """
+        if image_width < SMALLEST_IMAGE:
+            raise NerfclError(Argument("image_width", image_width), f": must be at least {SMALLEST_IMAGE}")
         box = Box.around(center, side)
         model = OccupancyModelSettings.in_box(field or HashGridSettings(), box, image_width, background)
         return cls(model, strategy, settings, seed=seed, device=device)
@@ -149,38 +158,15 @@ class OnlineLearner:
         Raises:
             NerfclError: the frame is invalid and was ignored, or learning has failed.
         """
-        frame = posed_frame(image, world_from_camera, intrinsics, self._seen)
-        with self._changed:
-            self._raise_error()
-            size = (frame.width, frame.height)
-            if self._size is not None and size != self._size:
-                raise NerfclError(
-                    f"frame {self._seen}: is {size[0]}x{size[1]}, but the first was {self._size[0]}x{self._size[1]}; "
-                    "all frames of a stream must have the same size"
-                )
-            self._refuse_if_closed()
-            self._size = size
-            full = len(self._waiting) >= self._queue.queue_frames
-            self._start()
-            if full and self._queue.when_full == "drop-oldest":
-                self._waiting.popleft()
-                self._dropped += 1
-            elif full:
-                self._changed.wait_for(
-                    lambda: len(self._waiting) < self._queue.queue_frames or self._error or self._closing
-                )
-                self._raise_error()
-                self._refuse_if_closed()
-            self._waiting.append(frame)
-            self._seen += 1
-            self._changed.notify_all()
-            return replace(self._observed(), full=full)
+        frame = posed_frame(image, world_from_camera, intrinsics, self._queue.seen)
+        full = self._queue.put(frame, may_wait=not self._lock.is_held)
+        self._start()
+        return replace(self._observed(), full=full)
 
     def status(self) -> Observed:
         """Return counts of the frames so far."""
-        with self._changed:
-            self._raise_error()
-            return self._observed()
+        self._queue.check_failed()
+        return self._observed()
 
     def render(self, camera: Camera, *, rays_per_pixel: int = 1) -> Rendering:
         """Render a view between two training steps; see `render_image`."""
@@ -194,35 +180,30 @@ class OnlineLearner:
             return self._learner.evaluated_model
 
     def finish(self) -> Observed:
-        """Wait until all frames are learned, including an incomplete last chunk."""
-        with self._changed:
-            self._raise_error()
-            self._finishing = True
-            self._start()
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._idle or self._error or self._closing)
-            self._finishing = False
-            self._raise_error()
-            if not self._idle:
-                self._refuse_if_closed()
-            return self._observed()
+        """Wait until all frames observed so far are learned, including an incomplete last chunk.
+
+        Raises:
+            NerfclError: the learner was closed before, learning has failed, or this is called from a strategy.
+        """
+        self._refuse_within("finish")
+        self._queue.finish()
+        return self.status()
 
     def close(self) -> None:
         """End the thread after the current step; waiting frames are not learned."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        if self._thread is not None:
+        self._queue.close()
+        if self._thread is not None and not self._lock.is_held:
             self._thread.join()
 
     def save(self, path: str | Path) -> None:
         """Save everything needed to resume exactly, including waiting frames.
 
         Raises:
-            NerfclError: the file cannot be written.
+            NerfclError: the file cannot be written, learning has failed, or this is called from a strategy.
         """
-        with self._lock.read(), self._changed:
-            self._raise_error()
+        self._refuse_within("save")
+        with self._lock.read():
+            self._queue.check_failed()
             self._write(Path(path))
 
     @classmethod
@@ -247,8 +228,13 @@ class OnlineLearner:
             raise NerfclError(f"{path}: ", *error.args) from None
         experiment = replace(experiment, device=torch.device(device).type)
         loaded = cls(model, device=device, experiment=experiment)
-        resume(loaded._learner, checkpoint, experiment.training.optimiser)
-        loaded._restore_frames(checkpoint.extra)
+        try:
+            resume(loaded._learner, checkpoint, experiment.training.optimiser)
+            loaded._restore_frames(checkpoint.extra)
+        except NerfclError as error:
+            raise NerfclError(f"{path}: ", *error.args) from None
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise NerfclError(f"{path}: is not a complete checkpoint ({error!r}); use another one") from None
         return loaded
 
     def __enter__(self) -> Self:
@@ -257,96 +243,74 @@ class OnlineLearner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None and not self._closing:
+        if kind is None and not self._queue.closed:
             self.finish()
         self.close()
 
-    def _write(self, path: Path) -> None:
-        frames = [*([] if self._chunk is None else [self._chunk]), *self._waiting]
+    def _write(self, path: Path, *, is_learned: bool = False, keep_previous: bool = False) -> None:
+        """Write a checkpoint.
+
+        Args:
+            path: file to write.
+            is_learned: whether the chunk in flight has just been learned.
+            keep_previous: see `save_checkpoint`.
+        """
+        queue = self._queue
+        with queue.changed:
+            in_flight = queue.chunk is not None and not is_learned
+            frames = queue.frames()[1 if is_learned else 0 :]
+            counts = {"seen": queue.seen, "dropped": queue.dropped, "size": queue.size}
         extra = {
-            "in_flight": self._chunk is not None,
+            "in_flight": in_flight,
             "frames": [[frame.images, frame.poses, frame.intrinsics] for frame in frames],
-            "seen": self._seen,
-            "dropped": self._dropped,
-            "size": self._size,
+            **counts,
         }
-        save_checkpoint(path, self._learner, self.experiment.to_plain(), self.model_settings, extra=extra)
+        experiment, model = self.experiment.to_plain(), self.model_settings
+        save_checkpoint(path, self._learner, experiment, model, extra=extra, keep_previous=keep_previous)
 
     def _restore_frames(self, extra: dict[str, Any]) -> None:
         frames = [unnamed_views(*parts) for parts in extra["frames"]]
-        if extra["in_flight"]:
-            self._chunk = frames.pop(0)
-        self._waiting.extend(frames)
-        self._seen, self._dropped = extra["seen"], extra["dropped"]
+        self._queue.restore(frames, extra["in_flight"], extra["seen"], extra["dropped"])
+        self._queue.size = None if extra["size"] is None else tuple(extra["size"])
         self._kept = self._frames_kept()
-        self._size = None if extra["size"] is None else tuple(extra["size"])
-        if frames or self._chunk is not None:
+        if frames:
             self._start()
+
+    def _observed(self) -> Observed:
+        queue, history = self._queue, self._learner.history
+        with queue.changed:
+            counts = queue.seen, queue.unlearned, queue.dropped, self._kept
+        return Observed(*counts, history.steps, history.memory_bytes)
 
     def _frames_kept(self) -> int:
         return int(self._learner.strategy.metrics(self._learner.state).get("frames_kept", 0))
 
-    def _observed(self) -> Observed:
-        waiting = len(self._waiting) + (0 if self._chunk is None else len(self._chunk))
-        history = self._learner.history
-        return Observed(self._seen, waiting, self._dropped, self._kept, history.steps, history.memory_bytes)
-
-    @property
-    def _idle(self) -> bool:
-        return not self._waiting and self._chunk is None
-
-    def _refuse_if_closed(self) -> None:
-        if self._finishing or self._closing:
-            raise NerfclError(_CLOSED)
-
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise NerfclError(f"learning failed: {self._error}") from self._error
+    def _refuse_within(self, method: str) -> None:
+        if self._lock.is_held:
+            raise NerfclError(f"{method}: cannot be called from a strategy, which it would wait for")
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._learn, name="nerfcl online learner", daemon=True)
-            self._thread.start()
+        with self._queue.changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._learn, name="nerfcl online learner", daemon=True)
+                self._thread.start()
 
     def _learn(self) -> None:
         """Learn chunk after chunk; runs in the thread."""
         try:
-            while self._take_chunk():
-                assert self._chunk is not None
-                name = f"chunk {self._learner.done + 1}"
-                empty = self._chunk.select([])
-                experience = Experience(name, self._chunk, empty, empty, announced=False)
+            while (chunk := self._queue.take()) is not None:
+                empty = chunk.select([])
+                experience = Experience(f"chunk {self._learner.done + 1}", chunk, empty, empty, announced=False)
                 with self._lock.train():
                     callbacks = [_BetweenSteps(self)]
                     if not learn_experience(self._learner, experience, self.experiment.training, callbacks):
                         return
-                    with self._changed:
-                        self._kept = self._frames_kept()
-                        self._chunk = None
-                        if self.autosave is not None:
-                            self._write(self.autosave)
-                        self._changed.notify_all()
+                    self._kept = self._frames_kept()
+                    if self.autosave is not None:
+                        self._write(self.autosave, is_learned=True, keep_previous=True)
+                    self._queue.done()
         except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
-
-    def _take_chunk(self) -> bool:
-        """Wait for a chunk of frames; False if the learner was closed instead."""
-
-        def ready() -> bool:
-            enough = len(self._waiting) >= self._queue.chunk_frames or (self._finishing and bool(self._waiting))
-            return self._closing or self._chunk is not None or enough
-
-        with self._changed:
-            self._changed.wait_for(ready)
-            if self._closing:
-                return False
-            if self._chunk is None:
-                count = min(self._queue.chunk_frames, len(self._waiting))
-                self._chunk = Views.concatenate([self._waiting.popleft() for _ in range(count)])
-                self._changed.notify_all()
-            return True
+            self._queue.fail(error)
 
 
 class _BetweenSteps(Callback):
@@ -357,7 +321,7 @@ class _BetweenSteps(Callback):
 
     def on_step(self, learner: Learner, report: StepReport) -> bool:
         del learner, report
-        if self._online._closing:
+        if self._online._queue.closed:
             return True
         self._online._lock.between_steps()
         return False

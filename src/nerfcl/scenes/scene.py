@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nerfcl.errors import Argument, NerfclError
+from nerfcl.errors import Argument, NerfclError, require
 from nerfcl.scenes.cameras import Camera
 
 SMALLEST_IMAGE = 11  # pixels; the window size of SSIM
@@ -108,6 +109,10 @@ class Box:
 
     lower: tuple[float, float, float]
     side: float
+
+    def __post_init__(self) -> None:
+        require(all(map(math.isfinite, self.lower)), self, "lower", "must be finite numbers")
+        require(0.0 < self.side < math.inf, self, "side", "must be a positive number")
 
     @staticmethod
     def around(center: tuple[float, float, float], side: float) -> Box:

@@ -13,6 +13,8 @@ from nerfcl.streams.stream import Experience, Stream
 from nerfcl.streams.tasks import azimuth
 
 ORDERS = ("file", "nearest", "azimuth")
+_MOST_BYTES = 2**28  # of a file of frame numbers
+_MOST_DIGITS = 12  # of a frame number
 
 
 def make_trajectory(scene: Scene, order: str, chunk_frames: int, frames: int | None = None) -> Stream:
@@ -86,15 +88,17 @@ def _tour(places: Tensor) -> list[int]:
 
 def _listed(path: Path, count: int) -> list[int]:
     try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise OSError("not a file, or too large")
         words = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise NerfclError(
             Argument("order", str(path)),
             f": is neither {', '.join(ORDERS)} nor a readable file of frame numbers ({error})",
         ) from None
     for word in words:
-        if not word.isdecimal() or int(word) >= count:
-            raise NerfclError(f"{path}: '{word}' is not a frame number; the scene's frames are 0 to {count - 1}")
+        if not word.isdecimal() or len(word) > _MOST_DIGITS or int(word) >= count:
+            raise NerfclError(f"{path}: '{word:.20}' is not a frame number; the scene's frames are 0 to {count - 1}")
     if not words:
         raise NerfclError(f"{path}: lists no frames")
     return [int(word) for word in words]

@@ -11,7 +11,7 @@ from nerfcl.streams.stream import Experience
 
 OPTIMISERS = ("adam", "sgd", "radam")
 SCHEDULES = ("warm-cosine", "constant", "step", "cosine", "poly")
-_MOST_RAYS = 2**24
+_MOST_RAYS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@ fields."""
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from nerfcl.cli.program import run_program
 from nerfcl.cli.reference.options import (
     check_eval,
     check_online,
@@ -16,7 +16,6 @@ from nerfcl.cli.reference.options import (
     spell,
     train_parser,
 )
-from nerfcl.errors import NerfclError
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +25,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; None takes the process's own.
 
     Returns:
-        Exit code: 0 on success, 2 on an error that the user can fix, 130 if interrupted.
+        Exit code; see `run_program`.
     """
 
     def run(options: Namespace) -> None:
@@ -36,7 +35,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         run(options)
 
     how = "the same command resumes from the last checkpoint in ckpts/"
-    return _main("train.py", run, train_parser().parse_args(arguments), how)
+    return run_program("train.py", lambda: run(train_parser().parse_args(arguments)), spell, how)
 
 
 def online_main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +48,7 @@ def online_main(arguments: Sequence[str] | None = None) -> int:
         run(options)
 
     how = "the same command without --resume resumes from the last finished chunk in ckpts/"
-    return _main("train_online.py", run, online_parser().parse_args(arguments), how)
+    return run_program("train_online.py", lambda: run(online_parser().parse_args(arguments)), spell, how)
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:
@@ -61,16 +60,5 @@ def eval_main(arguments: Sequence[str] | None = None) -> int:
 
         run(options)
 
-    return _main("eval.py", run, eval_parser().parse_args(arguments), "the same command starts over")
-
-
-def _main(program: str, run: Callable[[Namespace], None], options: Namespace, how_to_go_on: str) -> int:
-    try:
-        run(options)
-    except NerfclError as error:
-        print(f"{program}: {error.spelled(spell)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; {how_to_go_on}", file=sys.stderr)
-        return 130
-    return 0
+    how = "the same command starts over"
+    return run_program("eval.py", lambda: run(eval_parser().parse_args(arguments)), spell, how)

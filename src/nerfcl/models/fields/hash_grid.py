@@ -16,6 +16,7 @@ from nerfcl.models.fields.field import Field, FieldSettings
 _LARGEST_LOG_DENSITY = 11.0
 _HARMONICS = 16
 _MAX_POINTS = 2**20  # encoded at once
+_LARGEST_TABLE = 2**22  # entries per level
 _COARSEST_FINE, _FINEST = 32, 4096  # bounds of an image-dependent finest level, cells along each axis
 
 
@@ -52,7 +53,12 @@ class HashGridSettings(FieldSettings):
     def __post_init__(self) -> None:
         in_range = self.max_resolution is None or self.base_resolution <= self.max_resolution <= _FINEST
         require(in_range, self, "max_resolution", f"must lie between {self.base_resolution} and {_FINEST}")
-        require(1 <= self.width <= 1024, self, "width", "must lie between 1 and 1024")
+        require(1 <= self.base_resolution <= _FINEST, self, "base_resolution", f"must lie between 1 and {_FINEST}")
+        limits = {"levels": 16, "width": 1024, "geometry_features": 1024, "table_size": _LARGEST_TABLE}
+        for name, most in limits.items():
+            require(1 <= getattr(self, name) <= most, self, name, f"must lie between 1 and {most:,}")
+        require(self.table_size.bit_count() == 1, self, "table_size", "must be a power of two")
+        require(abs(self.log_density) <= _LARGEST_LOG_DENSITY, self, "log_density", "must lie between -11 and 11")
 
     @property
     def resolution(self) -> int:

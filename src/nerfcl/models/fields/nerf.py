@@ -14,6 +14,7 @@ from nerfcl.errors import require
 from nerfcl.models.fields.field import Field, FieldSettings
 
 _POSITION_FREQUENCIES, _DIRECTION_FREQUENCIES = 10, 4
+_MOST_SAMPLES = 4096  # per ray
 _WIDTH, _LAYERS, _SKIP = 256, 8, 4
 
 
@@ -48,7 +49,11 @@ class NerfSettings(FieldSettings):
     def __post_init__(self) -> None:
         require(self.samples >= 3, self, "samples", "must be at least 3")
         require(self.importance >= 0, self, "importance", "must not be negative")
-        require(self.chunk >= 1, self, "chunk", "must be at least 1")
+        for name in ("samples", "importance"):
+            require(getattr(self, name) <= _MOST_SAMPLES, self, name, f"must be at most {_MOST_SAMPLES:,}")
+        require(1 <= self.chunk <= 2**24, self, "chunk", "must lie between 1 and 16,777,216")
+        for name in ("perturb", "noise_std"):
+            require(0.0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
 
     def build(self, generator: torch.Generator) -> NerfField:
         """Build one untrained network; the generator determines its initial values."""

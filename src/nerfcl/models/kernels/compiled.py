@@ -8,6 +8,7 @@ vectorised and scalar code differently; which of these runs may depend on the al
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,24 @@ from torch import Tensor
 
 from nerfcl.models.kernels.layout import GridLevels, MarchSettings
 
+
+def _can_keep_compiled() -> bool:
+    """Tell whether compiled kernels can be written to disk; say so if they cannot."""
+    try:
+        njit(cache=True)(_can_keep_compiled)
+    except RuntimeError:
+        print(
+            "nerfcl: no folder to keep compiled kernels in can be written, so that every start takes longer; set "
+            "NUMBA_CACHE_DIR to one",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
 _OPTIONS: dict[str, Any] = {
     "parallel": True,
-    "cache": True,
+    "cache": _can_keep_compiled(),
     "error_model": "numpy",
 }
 _SAMPLES_PER_BLOCK = 256

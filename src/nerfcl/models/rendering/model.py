@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -125,6 +125,11 @@ def render_image(model: Model, camera: Camera, *, rays_per_pixel: int = 1, chunk
     Raises:
         NerfclError: `rays_per_pixel` is not a square number.
     """
+    camera = replace(
+        camera,
+        world_from_camera=torch.as_tensor(camera.world_from_camera, dtype=torch.float32),
+        intrinsics=torch.as_tensor(camera.intrinsics, dtype=torch.float32),
+    )
     rays = camera_rays(camera, per_pixel=rays_per_pixel)
     size = max(chunk // rays_per_pixel, 1) * rays_per_pixel
     parts = [

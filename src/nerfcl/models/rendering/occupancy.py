@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from nerfcl.errors import require
 from nerfcl.models import kernels
 from nerfcl.models.fields.field import Field, FieldSettings
 from nerfcl.models.kernels.layout import Corner
@@ -50,6 +51,14 @@ class OccupancySettings:
     update_every: int = 16
     full_updates: int = 4
     decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, most in (("cells", 256), ("steps", 2 * 4096), ("coarse", 1024), ("update_every", 2**31)):
+            require(1 <= getattr(self, name) <= most, self, name, f"must lie between 1 and {most:,}")
+        for name in ("warm_up", "full_updates"):
+            require(getattr(self, name) >= 0, self, name, "must not be negative")
+        for name in ("occ_threshold", "early_stop_eps", "decay"):
+            require(0.0 <= getattr(self, name) < 1.0, self, name, "must be at least 0 and below 1")
 
 
 @dataclass(frozen=True)

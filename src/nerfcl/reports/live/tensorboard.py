@@ -40,6 +40,7 @@ class TensorBoardWriter(Callback):
 
         self._tags = [f"psnr_{tag_of(task)}" for task in tasks]
         try:
+            _number_earlier_files(Path(folder))
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
         except OSError as error:
             raise NerfclError(f"{folder}: cannot be written ({error.strerror}); check its permissions") from error
@@ -101,6 +102,16 @@ class TensorBoardWriter(Callback):
     def close(self) -> None:
         """Write pending events and close the file."""
         self._writer.close()
+
+
+def _number_earlier_files(folder: Path) -> None:
+    """Rename the event files of a folder so that they sort before a new one.
+
+    TensorBoard reads files in the order of their names, which begin with the clock's time in seconds. If that was set
+    back, or two files were begun in the same second, it would discard the wrong points.
+    """
+    for number, path in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
+        path.rename(path.with_name(f"events.out.tfevents.{number:010d}.earlier"))
 
 
 def tag_of(task: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from pathlib import Path
 from typing import Any
 
 from nerfcl.errors import NerfclError
+from nerfcl.files import read_json
 from nerfcl.metrics.forgetting import average, backward_transfer, forgetting
 from nerfcl.streams.stream import Stream
 from nerfcl.training.history import History
@@ -61,12 +61,38 @@ def read_results(path: Path) -> dict[str, Any]:
     """Read a run's `results.json`, including files of version 0.1.
 
     Raises:
-        NerfclError: the file is missing or damaged.
+        NerfclError: the file is missing, damaged or incomplete.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NerfclError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
-    if "scored" in results:
-        results["tested"] = results.pop("scored")
+        results = read_json(path)
+        if "scored" in results:
+            results["tested"] = results.pop("scored")
+        _check(results)
+    except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
+        raise NerfclError(f"{path}: is not a run's results; remove it and run the same command again") from None
+    except NerfclError as error:
+        raise NerfclError(f"{error}; remove it and run the same command again") from None
     return results
+
+
+def _check(results: dict[str, Any]) -> None:
+    """Raise a KeyError, TypeError or ValueError unless results have the parts that reports read."""
+    tasks, tested, R = results["tasks"], results["tested"], results["R"]
+    kinds = {"strategy": str, "seed": int, "total_steps": int, "seconds": dict, "memory_bytes": int, "views": list}
+    if not all(isinstance(results[name], kind) for name, kind in kinds.items()) or not len(tested) == len(R) >= 1:
+        raise ValueError
+    for row in R:
+        if len(row) != len(tasks) or not all(value is None or _is_number(value) for value in row):
+            raise ValueError
+    for name in ("psnr", "average", "backward_transfer", "forgetting"):
+        if results[name] is not None and not _is_number(results[name]):
+            raise ValueError
+    if not all(_is_number(results["seconds"][name]) for name in ("training", "evaluation", "compilation")):
+        raise ValueError
+    for view in results["views"]:
+        if view["task"] not in tasks or not all(_is_number(value) for value in (*view["psnr"], *view["ssim"])):
+            raise ValueError
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
