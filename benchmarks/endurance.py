@@ -1,9 +1,9 @@
-"""Measure a long stream, and a stream that is killed repeatedly. Writes docs/results/endurance.md.
+"""Attack nerfcl from outside, and measure a long stream. Writes docs/results/endurance.md.
 
-python benchmarks/endurance.py --spiral SPIRAL [--data PATH] [--kills 20] [--steps-per-chunk 4] [--runs FOLDER]
+python benchmarks/endurance.py [--parts PART ...] [--kills 200] [--mutations 10000] [--interleavings 1000] [--seed 0]
 
-SPIRAL is the output of `nerfcl make-scene --trajectory spiral --frames 5000 --img-wh 64 64 --out SPIRAL`; it is pushed
-frame by frame into an `OnlineLearner`. PATH is the scene of the stream that is killed.
+Each part's outcome is kept in FOLDER, so that parts may be measured one by one; the document holds the latest of each.
+Exits with 1 if anything happened that should not.
 """
 
 from __future__ import annotations
@@ -11,161 +11,250 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import shutil
-import signal
 import statistics
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import nerfcl  # noqa: F401  isort: skip: configures thread pools before torch starts its own
-import numpy as np
-import torch
-from machine import lego_or_builtin, processor, versions
-from PIL import Image
+from attacks.failures import measure_failures
+from attacks.interleavings import play
+from attacks.kills import TENTHS, measure_kills
+from attacks.mutations import SLOWEST, measure_mutations
+from attacks.writers import measure_rivals
+from machine import processor, versions
 
-from nerfcl.files import written_aside
+from nerfcl.files import write_json, written_aside
 from nerfcl.models.kernels import compile_kernels
 from nerfcl.online.learner import OnlineLearner
 from nerfcl.online.settings import OnlineSettings
 from nerfcl.reports.live.progress import track
-from nerfcl.scenes.images import on_background
+from nerfcl.scenes import load_scene
 
 SIDE_OF_THE_TRUCK = 2.9  # world units
+
+Part = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spiral", type=Path, required=True)
-    parser.add_argument("--data", default=lego_or_builtin())
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps-per-chunk", type=int, default=4)
-    parser.add_argument("--runs", type=Path, default=Path("outputs/endurance"))
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--mutations", type=int, default=10_000)
+    parser.add_argument("--interleavings", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=24, help="of processes on one folder")
+    parser.add_argument("--frames", type=int, default=5000, help="of the long stream")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/endurance"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/results/endurance.md")
     options = parser.parse_args()
-    flat = measure_flatness(options.spiral, options.steps_per_chunk)
-    killed = measure_kills(options.data, options.kills, options.runs)
+    for name in options.parts:
+        began = time.perf_counter()
+        part = {**PARTS[name][0](options), "on": f"{processor()}; {versions()}"}
+        part["minutes"] = (time.perf_counter() - began) / 60.0
+        write_json(options.folder / f"{name}.json", part)
+        print(f"{name}: {part['minutes']:.1f} minutes, {len(part['faults'])} faults", flush=True)
+        for fault in part["faults"][:20]:
+            print(f"  {fault}")
+    parts = {name: json.loads(path.read_text()) for name in PARTS if (path := options.folder / f"{name}.json").exists()}
     with written_aside(options.out) as aside:
-        aside.write_text(
-            "\n".join([*_head(), *_flat_section(flat, options.steps_per_chunk), *_kills_section(killed)]),
-            encoding="utf-8",
-        )
+        aside.write_text("\n".join(_document(parts)), encoding="utf-8")
     print(f"written: {options.out}")
+    raise SystemExit(any(part["faults"] for part in parts.values()))
 
 
-def measure_flatness(spiral: Path, steps_per_chunk: int) -> list[dict[str, float]]:
-    """Measure process memory and time per step while all train and test frames of the spiral are pushed."""
-    frames = _frames_along(spiral)
+# --- measure ---
+
+
+def _kills(options: argparse.Namespace) -> Part:
+    killed = measure_kills(options.folder / "kills", options.kills, options.seed)
+    rows = [{**asdict(each), "kills": [each.kills[tenth] for tenth in range(TENTHS)]} for each in killed]
+    return {"rows": rows, "faults": [f"{each.name}: {file} differs" for each in killed for file in each.different]}
+
+
+def _mutations(options: argparse.Namespace) -> Part:
+    return asdict(measure_mutations(options.folder / "mutations", options.mutations, options.seed))
+
+
+def _writers(options: argparse.Namespace) -> Part:
+    return asdict(measure_rivals(options.folder / "writers", options.pairs))
+
+
+def _failures(options: argparse.Namespace) -> Part:
+    found = measure_failures(options.folder / "failures")
+    return {
+        "rows": [asdict(each) for each in found],
+        "faults": [f"{each.what}: {each.fault}" for each in found if each.fault],
+    }
+
+
+def _interleavings(options: argparse.Namespace) -> Part:
+    games, faults = [], []
+    for seed in range(options.seed, options.seed + options.interleavings):
+        try:
+            games.append(play(seed))
+        except AssertionError as error:
+            faults.append(str(error))
+    names = ("calls", "refused", "accepted")
+    return {"games": options.interleavings, **{n: sum(getattr(g, n) for g in games) for n in names}, "faults": faults}
+
+
+def _stream(options: argparse.Namespace) -> Part:
+    """Measure process memory and time per step while frames are pushed one by one."""
+    views = load_scene("builtin", (64, 64)).train
     compile_kernels()
-    learner = OnlineLearner.around(
-        (0.0, 0.0, 0.0), SIDE_OF_THE_TRUCK, 64, settings=OnlineSettings(steps_per_chunk=steps_per_chunk, queue_frames=2)
-    )
-    marks, stretch = [], max(len(frames) // 20, 2)
+    settings = OnlineSettings(steps_per_chunk=4, queue_frames=2)
+    learner = OnlineLearner.around((0.0, 0.0, 0.0), SIDE_OF_THE_TRUCK, 64, settings=settings)
+    rows, stretch = [], max(options.frames // 20, 2)
     with learner:
-        started, steps = time.perf_counter(), 0
-        for number, (file, pose, intrinsics) in enumerate(track(frames, "frames"), 1):
-            image = on_background(Image.open(file).convert("RGBA"), None, (1.0, 1.0, 1.0))
-            learner.observe(image, pose, intrinsics)
+        began, steps = time.perf_counter(), 0
+        for number in track(range(1, options.frames + 1), "frames"):
+            i = number % len(views)
+            learner.observe(views.images[i], views.poses[i], views.intrinsics[i])
             if number % stretch == 0:
                 observed, now = learner.status(), time.perf_counter()
-                marks.append(
-                    {
-                        "frame": number,
-                        "process": _resident_bytes(),
-                        "step": (now - started) / (observed.steps - steps),
-                        "kept": observed.memory_bytes,
-                    }
-                )
-                started, steps = now, observed.steps
-    return marks
+                seconds = (now - began) / (observed.steps - steps)
+                rows.append({"frame": number, "process": _resident(), "step": seconds, "kept": observed.memory_bytes})
+                began, steps = now, observed.steps
+    growth = rows[-1]["process"] / rows[1]["process"] - 1.0
+    faults = [f"process memory grew by {growth:.0%}"] if growth > 0.25 else []
+    return {"rows": rows, "growth": growth, "faults": faults}
 
 
-def _frames_along(spiral: Path) -> list[tuple[Path, np.ndarray, tuple[float, float, float, float]]]:
-    """List all train and test frames in the order of the trajectory."""
-    frames = []
-    for split in ("train", "test"):
-        content = json.loads((spiral / f"transforms_{split}.json").read_text())
-        for entry in content["frames"]:
-            file = (spiral / entry["file_path"]).with_suffix(".png")
-            width, height = Image.open(file).size
-            focal = 0.5 * width / np.tan(0.5 * content["camera_angle_x"])
-            pose = np.array(entry["transform_matrix"])
-            frames.append((file, pose, (focal, focal, width / 2, height / 2)))
-    return sorted(frames, key=lambda frame: frame[0].stem)  # numbered along the trajectory
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _resident_bytes() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+# --- tell ---
 
 
-def measure_kills(data: str, kills: int, runs: Path) -> dict[str, Any]:
-    """Compare a run killed by SIGKILL at random times with an uninterrupted one."""
-    shutil.rmtree(runs, ignore_errors=True)
-    command = [sys.executable, "-m", "nerfcl", "online", "--data", data, "--steps", "16", "--out"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = time.perf_counter()
-    subprocess.run([*command, str(runs / "whole")], check=True, **quiet)
-    whole = time.perf_counter() - started
-    chance, done = random.Random(0), []
-    while len(done) < kills:
-        process = subprocess.Popen([*command, str(runs / "killed")], **quiet)
-        try:  # enough for a few more chunks, or for none
-            process.wait(timeout=chance.uniform(1.0, 12.0))
-            raise SystemExit(f"the stream ended before it was killed {kills} times; ask for fewer --kills")
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        latest = runs / "killed/checkpoints/latest.pt"
-        done.append(torch.load(latest, weights_only=True)["done"] if latest.exists() else 0)
-        print(f"killed {len(done)} of {kills}, {done[-1]} chunks done")
-    subprocess.run([*command, str(runs / "killed")], check=True, **quiet)
-    return {"done": done, "seconds": whole, "equal": _same_figures(runs), "models": _same_models(runs)}
-
-
-def _same_figures(runs: Path) -> bool:
-    figures = [json.loads((runs / name / "results.json").read_text()) for name in ("whole", "killed")]
-    for each in figures:
-        del each["seconds"]
-    return figures[0] == figures[1]
-
-
-def _same_models(runs: Path) -> bool:
-    states = [
-        torch.load(runs / name / "checkpoints/latest.pt", weights_only=True)["model"] for name in ("whole", "killed")
-    ]
-    tensors = [{k: v for k, v in state.items() if isinstance(v, torch.Tensor)} for state in states]
-    return all(torch.equal(value, tensors[1][name]) for name, value in tensors[0].items())
-
-
-def _head() -> list[str]:
-    return [
-        "# A long stream, and a killed one",
+def _document(parts: dict[str, Part]) -> list[str]:
+    lines = [
+        "# Attacked from outside",
         "",
-        f"Reproduced by `python benchmarks/endurance.py --spiral SPIRAL`; {processor()}; {versions()}.",
+        "Reproduced by `python benchmarks/endurance.py`; a short part of each attack, with other seeds, runs in",
+        "`make test`. What is promised about files that may be hostile is in [SECURITY.md](../security.md).",
         "",
     ]
+    for name, part in parts.items():
+        lines += [*PARTS[name][1](part), f"{part['on']}; {part['minutes']:.1f} minutes.", "", *_faults(part)]
+    return lines
 
 
-def _flat_section(marks: list[dict[str, float]], steps_per_chunk: int) -> list[str]:
-    early, late = marks[1], marks[-1]
+def _faults(part: Part) -> list[str]:
+    faults = part["faults"]
+    if not faults:
+        return []
+    return [f"**{len(faults)} faults**, of which the first:", "", *[f"- {each}" for each in faults[:5]], ""]
+
+
+def _tell_kills(part: Part) -> list[str]:
     rows = [
-        f"| {mark['frame']:.0f} | {mark['process'] / 2**20:.0f} MB | {1000 * mark['step']:.1f} ms "
-        f"| {mark['kept'] / 1024:.0f} KB |"
-        for mark in marks
+        f"| `{row['name']}` | {row['seconds']:.1f} | {sum(row['kills'])} | {', '.join(map(str, row['kills']))} "
+        f"| {row['rounds']} | {len(row['different'])} |"
+        for row in part["rows"]
     ]
-    steps = statistics.median(mark["step"] for mark in marks)
     return [
-        "## Long stream",
+        "## Killed",
         "",
-        f"{late['frame']:.0f} frames of the spiral, pushed one by one into an `OnlineLearner` (20,480 rays, chunks of",
-        f"2 frames, {steps_per_chunk} steps per chunk). From frame {early['frame']:.0f} to the last: process memory",
-        f"{late['process'] / early['process'] - 1:+.1%}, time per step {late['step'] / early['step'] - 1:+.1%}",
-        f"(median over all rows {1000 * steps:.1f} ms). What is kept grows with the cameras of the frames with stored",
-        "rays, up to one camera per ray.",
+        f"{sum(sum(row['kills']) for row in part['rows'])} times SIGKILL at a random point, after which the same",
+        "command was started again until it came to its end. Compared with a run that nobody disturbed: results",
+        "without seconds, every tensor of every checkpoint, every picture.",
+        "",
+        "| command | undisturbed, s | kills | by tenth of that time since the start | folders | files that differ |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _tell_mutations(part: Part) -> list[str]:
+    rows = [f"| {_KINDS[name]} | {count} | {part['refused'].get(name, 0)} |" for name, count in part["used"].items()]
+    return [
+        "## Mutated files",
+        "",
+        f"{sum(part['used'].values()):,} files with one fault each (flipped, missing, repeated or other bytes, a pipe,",
+        "a folder, a circular link, another file; values of JSON, headers and chunks of images, numbers of arrays,",
+        "tensors of checkpoints with checksums that fit), used in one process. A fault would be: a traceback, more than",
+        f"one line, a file written outside of the output folder, more than {SLOWEST:.0f} s, more than 1 GB. Found:",
+        f"{len(part['faults'])}. The slowest took {part['slowest']:.1f} s, the largest {part['memory'] / 2**20:.0f} MB",
+        "more than was held before.",
+        "",
+        "| used as | files | refused |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+_KINDS = {
+    "scene": "a scene, resized",
+    "images": "images of a scene",
+    "watched": "a watched folder",
+    "llff": "a scene in LLFF layout",
+    "checkpoint": "`eval` of a checkpoint",
+    "run": "`run` on its output folder",
+    "compare": "`compare` on its output folder",
+    "online": "`online` on its output folder",
+}
+
+
+def _tell_writers(part: Part) -> list[str]:
+    rows = [f"| {outcome} | {count} |" for outcome, count in part["outcomes"].items()]
+    return [
+        "## Two writers",
+        "",
+        f"{part['pairs']} pairs of the same command, started at the same time on one folder; of every other pair, the",
+        "first was killed at once. A third start follows. The folder then holds what one undisturbed command leaves.",
+        "",
+        "| outcome | processes |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _tell_failures(part: Part) -> list[str]:
+    rows = [f"| {row['what']} | {row['code']} | {row['said']} |" for row in part["rows"]]
+    return [
+        "## Machines that fail",
+        "",
+        "What `nerfcl run` says when something is done to it; the same command then goes on to the same results.",
+        "",
+        "| what was done | exit code | last line on standard error |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _tell_interleavings(part: Part) -> list[str]:
+    return [
+        "## Interleaved calls",
+        "",
+        f"{part['games']:,} random games of two to four threads, and a strategy's hooks, that call the methods of one",
+        f"`OnlineLearner`: {part['calls']:,} calls, {part['refused']:,} of them refused, {part['accepted']:,} frames",
+        "accepted. A fault would be: a call that hangs, a refusal that its documentation does not list, a frame that was",
+        f"accepted and is not learned. Found: {len(part['faults'])}.",
+        "",
+    ]
+
+
+def _tell_stream(part: Part) -> list[str]:
+    rows = [
+        f"| {row['frame']} | {row['process'] / 2**20:.0f} MB | {1000 * row['step']:.1f} ms "
+        f"| {row['kept'] / 1024:.0f} KB |"
+        for row in part["rows"]
+    ]
+    steps = statistics.median(row["step"] for row in part["rows"])
+    return [
+        "## A long stream",
+        "",
+        f"{part['rows'][-1]['frame']:,} frames of the built-in scene at 64x64, pushed one by one into an",
+        "`OnlineLearner` (20,480 rays kept, chunks of 2 frames, 4 steps per chunk). Process memory from the second row to",
+        f"the last: {part['growth']:+.1%}; {1000 * steps:.1f} ms a step in the median.",
         "",
         "| frame | process memory | time per step since the previous row | kept of the past |",
         "|---|---|---|---|",
@@ -174,17 +263,14 @@ def _flat_section(marks: list[dict[str, float]], steps_per_chunk: int) -> list[s
     ]
 
 
-def _kills_section(killed: dict[str, Any]) -> list[str]:
-    same = "the same results" if killed["equal"] else "**different results**"
-    model = "a bit-identical model" if killed["models"] else "**a different model**"
-    return [
-        "## Killed stream",
-        "",
-        f"`nerfcl online` on a stream of 50 chunks, killed {len(killed['done'])} times by SIGKILL at random points and",
-        f"restarted, ends with {same} and {model} as without kills. Chunks done at each kill:",
-        f"{', '.join(map(str, killed['done']))}.",
-        "",
-    ]
+PARTS: dict[str, tuple[Callable[[argparse.Namespace], Part], Callable[[Part], list[str]]]] = {
+    "kills": (_kills, _tell_kills),
+    "mutations": (_mutations, _tell_mutations),
+    "writers": (_writers, _tell_writers),
+    "failures": (_failures, _tell_failures),
+    "interleavings": (_interleavings, _tell_interleavings),
+    "stream": (_stream, _tell_stream),
+}
 
 
 if __name__ == "__main__":

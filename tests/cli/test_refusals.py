@@ -44,7 +44,7 @@ OF_ALL_TRAININGS: list[tuple[list[str], str]] = [
     (["--field", "voxels"], "--field voxels: is unknown; choose from hashgrid, nerf"),
     ([*FIELD, "--samples", "2"], "--samples 2: must be at least 3"),
     ([*FIELD, "--importance", "-1"], "--importance -1: must not be negative"),
-    ([*FIELD, "--chunk", "0"], "--chunk 0: must be at least 1"),
+    ([*FIELD, "--chunk", "0"], "--chunk 0: must lie between 1 and 16777216"),
     (["--evaluate-every", "0"], "--evaluate-every 0: must be at least 1"),
     (["--evaluate-views", "0"], "--evaluate-views 0: must be at least 1"),
     (["--frame-every", "-1"], "--frame-every -1: must not be negative"),
@@ -105,8 +105,8 @@ OF_RUNS: list[tuple[list[str], str]] = [
     (["--strategy", "replay-images", "--memory-bytes", "0"], "--memory-bytes 0: must be at least 1"),
     # Descriptions of another kind, and such as are none.
     (["--config", "{root}/none/config.json"], "none/config.json: no such file; give the config.json of an"),
-    (["--config", "{root}"], "cannot be read as JSON"),
-    (["--config", "{root}/a file"], "a file: cannot be read as JSON"),
+    (["--config", "{root}"], "is not a file; replace it by a JSON file"),
+    (["--config", "{root}/a file"], "a file: is not valid JSON"),
     (["--config", "{scene}/transforms_train.json"], "transforms_train.json: does not describe an experiment"),
 ]
 OF_COMPARISONS: list[tuple[list[str], str]] = [
@@ -236,7 +236,7 @@ def test_budgets_that_nothing_fits_into_are_refused(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is not valid JSON"),
         ("[]", "does not describe an experiment"),
         ('{"command": "nerfcl run"}', "does not describe an experiment"),
         ({"schema": 3}, "is not a complete description"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from cli.quick import CAMERA, RAY
 from nerfcl.cli.main import main
 from nerfcl.scenes import watched
 from nerfcl.training.checkpoints import load_checkpoint
-from scenes.recording import png_of, record
+from scenes.recording import list_of, png_of, record
 from support.folders import assert_same_checkpoint, read_json, results_in, without_time
 from support.refusals import refused
 from support.waiting import PATIENCE, in_background, wait_until
@@ -177,3 +179,87 @@ def test_a_folder_that_is_done_without_a_frame_is_refused(tmp_path: Path, capsys
     assert f"--watch {tmp_path}: ended before any frame was complete" in refused(
         main, command(tmp_path, tmp_path / "out"), capsys
     )
+
+
+# --- frames that are no longer there ---
+
+
+def losing(folder: Path, out: Path, lose: Callable[[], object], end: str) -> None:
+    """Watch a folder of five frames of which some are lost when they have been learned; end it in one of two ways."""
+    latest = out / "checkpoints/latest.pt"
+
+    def work() -> None:
+        wait_until(lambda: latest.exists() and load_checkpoint(latest).done == 2)
+        lose()
+        if end == "marker":
+            (folder / "done").touch()
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = in_background(work)
+    assert main(command(folder, out)) == 0
+    thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("end", ["marker", "signal"])
+def test_a_learned_image_that_is_deleted_costs_its_own_score_only(
+    end: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "camera", tmp_path / "out"
+    record(folder, range(5))
+    losing(folder, out, (folder / "images/r_1.png").unlink, end)
+    results, learned = results_in(out), 5 if end == "marker" else 4
+    assert results["scored_frames"] == [i for i in range(learned) if i != 1]
+    assert len(results["psnr_of_frames"]) == learned - 1
+    assert results["psnr"] == pytest.approx(np.mean(results["psnr_of_frames"]))
+    (unread,) = results["unreadable_frames"]
+    assert unread["frame"] == 1
+    assert "r_1.png: no such image" in unread["why"]
+    assert f"1 of {learned} frames cannot be read again and are not scored" in capsys.readouterr().err
+
+
+def test_a_list_that_shrinks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "camera", tmp_path / "out"
+    record(folder, range(5))
+    losing(folder, out, lambda: (folder / "transforms.json").write_text(list_of(3)), "signal")
+    results = results_in(out)
+    assert results["scored_frames"] == [0, 1, 2]
+    assert results["unreadable_frames"] == [{"frame": 3, "why": "is no longer listed in transforms.json"}]
+    assert "1 of 4 frames cannot be read again" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_evaluated_on_the_frames_that_are_left(
+    finished: Path, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recorded / "images/r_2.png"
+    content = file.read_bytes()
+    file.unlink()
+    try:
+        assert main(["eval", str(finished / "checkpoints/latest.pt"), "--out", str(tmp_path / "out")]) == 0
+    finally:
+        file.write_bytes(content)
+    printed = capsys.readouterr()
+    assert printed.out.startswith("6 views: ")
+    assert f"1 of 7 frames cannot be read again (frame 2: {file}: no such image" in printed.err
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    finished: Path, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    latest = out / "checkpoints/latest.pt"
+    latest.write_bytes(latest.read_bytes()[:-1000])
+    assert main(command(recorded, out)) == 0
+    printed = capsys.readouterr().err
+    assert "latest.pt: is damaged" in printed
+    assert "nerfcl: resuming from " in printed
+    assert_same_outcome(out, finished)
+
+
+def test_a_checkpoint_of_another_kind_in_its_folder_is_refused(
+    finished: Path, recorded: Path, shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = shutil.copytree(finished, tmp_path / "out"), tmp_path / "other"
+    assert main(["online", "--data", str(shared_scene), *QUICK, "--memory-rays", "99", "--out", str(other)]) == 0
+    shutil.copy(other / "checkpoints/latest.pt", out / "checkpoints/latest.pt")
+    assert "latest.pt: was written by another run" in refused(main, command(recorded, out), capsys)

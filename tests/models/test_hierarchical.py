@@ -163,7 +163,7 @@ def test_noise_moves_densities_in_training_only() -> None:
     [
         ("samples", 2, "must be at least 3"),
         ("importance", -1, "must not be negative"),
-        ("chunk", 0, "must be at least 1"),
+        ("chunk", 0, "must lie between 1 and 16777216"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(name: str, value: Any, why: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,7 @@ import matplotlib
 import pytest
 
 from nerfcl.errors import NerfclError
-from nerfcl.files import write_json, written_aside
+from nerfcl.files import write_json
 from nerfcl.reports.comparison.bytes import bytes_figure
 from nerfcl.reports.comparison.figures import comparison_curves_figure, comparison_figure
 from nerfcl.reports.html.page import html_report
@@ -61,40 +59,3 @@ def test_every_file_is_whole_and_the_same_each_time_or_not_there(tmp_path: Path,
     with pytest.raises(NerfclError, match=re.escape(str(tmp_path / name))):
         WRITERS[name](tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "new folder" / "picture.png"
-    with written_aside(target) as aside:
-        assert (aside.parent, aside.suffix) == (target.parent, ".png")
-        aside.write_bytes(b"half")
-        assert not target.exists()
-        aside.write_bytes(b"whole")
-    assert target.read_bytes() == b"whole"
-
-    def write_and_fail() -> None:
-        with written_aside(target) as aside:
-            aside.write_bytes(b"half")
-            raise ValueError("on the way")
-
-    with pytest.raises(ValueError, match="on the way"):
-        write_and_fail()
-    assert target.read_bytes() == b"whole"
-    assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(NerfclError, match=r"file/results\.json"):
-        write_json(tmp_path / "file" / "results.json", {})
-
-
-def test_json_is_indented_and_refuses_nan(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    write_json(path, {"R": [[31.5]], "strategy": "replay"})
-    assert path.read_text() == '{\n  "R": [\n    [\n      31.5\n    ]\n  ],\n  "strategy": "replay"\n}\n'
-    for bad in (math.nan, math.inf, object()):
-        with pytest.raises(NerfclError, match=r"results\.json"):
-            write_json(path, {"R": bad})
-    assert json.loads(path.read_text())["R"] == [[31.5]]
-    assert list(tmp_path.iterdir()) == [path]

@@ -193,6 +193,31 @@ def test_a_resumed_run_writes_no_old_evaluations_and_forgets_what_was_lost(tmp_p
     assert "val/psnr_right" not in events(tmp_path).Tags()["scalars"]
 
 
+@pytest.mark.parametrize(
+    "clock", [[5e9, 4e9, 3e9, 1e9], [1e9, 1e9, 1e9, 1e9], [1e9, 4e9, 2e9, 3e9], [7.0, 5.0, 6.0, 4.0]]
+)
+@pytest.mark.parametrize("before", [0, 6, 7, 96, 97])
+def test_a_resumed_run_shows_every_point_once_whatever_the_clock_says(
+    clock: list[float], before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.summary.writer import event_file_writer
+
+    # Names of files end with a number that a process counts up.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(before))
+    written = 0
+    for start, now in zip((0, 20, 50, 80), clock, strict=True):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        assert start <= written, "killed after its last checkpoint"
+        with TensorBoardWriter(tmp_path, TWO, purge_step=start + 1) as writer:
+            for step in range(start + 1, start + 41):
+                writer.on_step(learner_with(History()), step_report(step, loss=1.0 + start))
+        written = start + 40
+    monkeypatch.undo()
+    assert scalars(tmp_path, "train/loss") == [
+        (step, 1.0 + max(start for start in (0, 20, 50, 80) if start < step)) for step in range(1, 121)
+    ]
+
+
 def test_a_tensorboard_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(NerfclError, match="file"):

@@ -6,6 +6,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,7 +177,8 @@ def test_a_table_without_a_terminal_is_plain_and_not_cut() -> None:
     assert "after the left half of the truck 25.50 30.00" in [" ".join(line.split()) for line in text.splitlines()]
 
 
-def test_results_of_a_run_by_hand() -> None:
+def results_by_hand() -> dict[str, Any]:
+    """Results of three groups, of which one has no views and one was tested only at the end."""
     views = numbered_views(2)
     groups = [
         EvaluationGroup(name, views, numbered_views(n, first=k))
@@ -190,7 +192,11 @@ def test_results_of_a_run_by_hand() -> None:
         ssim=[[[0.9, 0.8], [], [0.1]], [[0.7, 0.8], [], []]],
         steps=90,
     )  # fmt: skip
-    results = results_of(history, stream, "replay", 4, TrainingSettings(epochs=2))
+    return results_of(history, stream, "replay", 4, TrainingSettings(epochs=2))
+
+
+def test_results_of_a_run_by_hand() -> None:
+    results = results_by_hand()
     assert results["R"] == [[20.0, None, 10.0], [18.0, None, 30.0]]
     assert [results[name] for name in ("psnr", "average", "backward_transfer", "forgetting")] == [22.0, 24.0, -2.0, 2.0]
     assert [results[name] for name in ("strategy", "seed", "epochs", "total_steps")] == ["replay", 4, 2, 90]
@@ -201,11 +207,50 @@ def test_results_of_a_run_by_hand() -> None:
     ]
 
 
-def test_results_of_version_0_1_are_read_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+def test_results_of_version_0_1_are_read(tmp_path: Path) -> None:
+    path, results = tmp_path / "results.json", results_by_hand()
+    old = {"scored": results["tested"], **{name: value for name, value in results.items() if name != "tested"}}
+    path.write_text(json.dumps(old))
+    assert read_results(path) == results
+
+
+def damaged_results() -> dict[str, str]:
+    """Texts of results.json that cannot be believed, by what is wrong."""
+    good = results_by_hand()
+    changes: dict[str, dict[str, Any]] = {
+        "a row of R is too short": {"R": [[20.0, None], [18.0, None, 30.0]]},
+        "R has words": {"R": [["x", None, 10.0], [18.0, None, 30.0]]},
+        "more rows than tests": {"tested": [3]},
+        "no rows": {"R": [], "tested": []},
+        "views of no task": {"views": [{"task": "d", "name": "0", "psnr": [1.0], "ssim": []}]},
+        "views that are words": {"views": ["view"]},
+        "another shape of seconds": {"seconds": 3.0},
+        "a seed in words": {"seed": "four"},
+        "a figure in words": {"psnr": "22"},
+        "an infinite figure": {"average": math.inf},
+    }
+    texts = {what: json.dumps({**good, **change}) for what, change in changes.items()}
+    for name in ("strategy", "R", "views"):
+        texts[f"without {name}"] = json.dumps({key: value for key, value in good.items() if key != name})
+    whole = json.dumps(good)
+    return {
+        **texts,
+        "empty": "",
+        "truncated": whole[: len(whole) // 2],
+        "a list": "[]",
+        "a number": "3",
+        "deep": "[" * 99999,
+    }
+
+
+@pytest.mark.parametrize("what", list(damaged_results()))
+def test_damaged_results_are_refused(what: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({"R": [[30.0]], "scored": [1]}))
-    assert read_results(path) == {"R": [[30.0]], "tested": [1]}
-    path.write_text("{")
-    for broken in (path, tmp_path / "missing.json"):
-        with pytest.raises(NerfclError, match=r"\.json: cannot be read .*; remove it"):
-            read_results(broken)
+    path.write_text(damaged_results()[what])
+    with pytest.raises(NerfclError, match=r"^.*results\.json: .*; remove it and run the same command again$"):
+        read_results(path)
+
+
+def test_missing_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NerfclError, match="missing.json: is not a run's results; remove it"):
+        read_results(tmp_path / "missing.json")

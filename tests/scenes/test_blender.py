@@ -164,8 +164,13 @@ DAMAGED: list[tuple[Change, tuple[str, ...]]] = [
         (rotation(change), ("frame 3", "not a rotation"))
         for change in (lambda r: 0 * r, lambda r: r[:, :1] * [1, 1, 1], lambda r: 2 * r, lambda r: r * [1, 1, -1])
     ),
-    *((frame(4, file_path=name), ("frame 4", "'file_path'")) for name in (None, 3, ["r_0"], "", "/", ".", "a\0b")),
+    *(
+        (frame(4, file_path=name), ("frame 4", "'file_path'"))
+        for name in (None, 3, ["r_0"], "", "/", ".", "a\0b", "\ud800")
+    ),
     (lambda d: d["frames"][4].pop("file_path"), ("frame 4", "'file_path'")),
+    *((number(1, 3, far), ("frame 3", "farther than 1,000,000 units")) for far in (2e6, -1e30)),
+    *((lambda d, a=a: d.update(camera_angle_x=a), ("'camera_angle_x'",)) for a in (1e-300, 1e-5, math.pi - 1e-5)),
 ]
 
 
@@ -198,3 +203,37 @@ def test_images_of_several_sizes_or_too_small_ones_are_refused(tiny_scene_folder
         Image.new("RGBA", (16, 10)).save(file)
     # SSIM cannot be computed on them, which would show after the training only.
     assert f"{files[0]}: is 16x10 pixels; images must be at least 11" in refusal(tiny_scene_folder)
+
+
+def test_all_missing_images_are_named_at_once(tiny_scene_folder: Path) -> None:
+    files = [tiny_scene_folder / f"train/r_{i}.png" for i in range(1, 6)]
+    for file in files:
+        file.unlink()
+    message = refusal(tiny_scene_folder)
+    assert message.startswith(", ".join(map(str, files[:3])) + " and 2 more: 5 of 6 images are missing; restore them")
+
+
+@pytest.mark.parametrize(("split", "there"), [("val", "transforms_train.json"), ("train", "transforms.json")])
+def test_a_missing_split_says_what_to_do(split: str, there: str, tiny_scene_folder: Path) -> None:
+    path = tiny_scene_folder / f"transforms_{split}.json"
+    path.rename(tiny_scene_folder / "transforms.json") if split == "train" else path.unlink()
+    message = refusal(tiny_scene_folder)
+    assert str(path) in message or split == "train"
+    assert there in message
+    assert "poses_bounds" not in message
+
+
+# --- names ---
+
+
+def test_views_of_a_rig_keep_their_folders_in_their_names(tiny_scene_folder: Path) -> None:
+    for camera, index in (("cam0", 0), ("cam1", 1)):
+        (tiny_scene_folder / camera).mkdir()
+        (tiny_scene_folder / f"test/r_{index}.png").rename(tiny_scene_folder / camera / "0000.png")
+        edit(tiny_scene_folder, frame(index, file_path=f"{camera}/0000"), "test")
+    assert load_scene(tiny_scene_folder).test.names == (
+        "test/cam0/0000",
+        "test/cam1/0000",
+        "test/test/r_2",
+        "test/test/r_3",
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import pytest
 from PIL import Image
 
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.images import read_image, size_of_first
+from nerfcl.scenes import images
+from nerfcl.scenes.images import UnreadableImage, read_image, read_images, size_of_first
 from support.pictures import noise
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
@@ -86,3 +90,58 @@ def test_first_image_must_be_large_enough_for_ssim_unless_it_is_resized(tmp_path
     with pytest.raises(NerfclError, match=re.escape(f"{file}: is 16x10 pixels") + ".*at least 11"):
         size_of_first(file, None)
     assert size_of_first(file, (11, 11)) == (16, 10)
+
+
+# --- what reading costs ---
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def header(width: int, height: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+
+@pytest.mark.parametrize("side", [2**13 + 1, 13_000, 20_000, 2**31 - 1])
+def test_images_of_too_many_pixels_are_refused_before_they_are_read(tmp_path: Path, side: int) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(png(header(side, side), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")))
+    with pytest.raises(NerfclError, match=r"^[^\n]*a\.png: has more than 67,108,864 pixels; make it smaller$"):
+        read_image(file, (side, side), (16, 16), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_a_text_that_inflates_to_many_bytes_is_no_traceback(tmp_path: Path, kind: bytes) -> None:
+    text = zlib.compress(b"a" * 10**8, 9)
+    body = b"key\0\0" + text if kind == b"zTXt" else b"key\0\1\0\0\0" + text
+    file = tmp_path / "a.png"
+    file.write_bytes(png(header(16, 16), (kind, body), (b"IDAT", zlib.compress(bytes(49 * 16))), (b"IEND", b"")))
+    with pytest.raises(UnreadableImage, match=r"^[^\n]*a\.png: is not a readable image [^\n]*$"):
+        read_image(file, (16, 16), None, (1.0, 1.0, 1.0))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match=r"a\.png: is not a file; replace it by an image"):
+        read_image(tmp_path / "a.png", (16, 16), None, (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
+def test_formats_that_nobody_needs_are_not_opened(tmp_path: Path, kind: str) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png", kind)
+    with pytest.raises(UnreadableImage, match="is not a readable image"):
+        read_image(tmp_path / "a.png", (16, 16), None, (1.0, 1.0, 1.0))
+
+
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_memory", lambda: 16 * 16 * 3 * 4)
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    assert read_images([tmp_path / "a.png"] * 2, (16, 16), None, (1.0, 1.0, 1.0), [tmp_path / "a.png"] * 2).any() == 0
+    with pytest.raises(NerfclError, match="3 images of 16x16 pixels take 0 GB, more than half of this machine"):
+        read_images([tmp_path / "none.png"] * 3, (16, 16), None, (1.0, 1.0, 1.0), iter(()))

@@ -307,3 +307,39 @@ def test_images_of_several_sizes_or_too_small_ones_are_refused(folder: Path, tmp
 def test_cameras_without_an_upwards_are_refused(tmp_path: Path) -> None:
     upside_down = np.stack([np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])] * 4)
     assert "no common up" in refusal(write_llff(tmp_path / "rolled", upside_down), SMALL)
+
+
+@pytest.mark.parametrize(
+    "name", ["images_masks", "images8", "images_", "images_x", "images_2x", "imagesold", "images_0"]
+)
+def test_other_folders_are_not_taken_for_images(tmp_path: Path, name: str) -> None:
+    root = write_llff(tmp_path / "plants", forward_facing(), {"images": 1, "images_2": 2})
+    expected = load_scene(root, SMALL).train.images
+    (root / name).mkdir()
+    for n in range(12):
+        Image.fromarray(noise(*SMALL, seed=900 + n)).save(root / name / f"image{n:03}.png")
+    assert torch.equal(load_scene(root, SMALL).train.images, expected)
+
+
+@pytest.mark.parametrize("bound", [1e-300, 1e-30, 1e-9])
+def test_a_near_bound_of_next_to_nothing_is_refused(folder: Path, bound: float) -> None:
+    path = folder / "poses_bounds.npy"
+    np.save(path, changed((4, 15), bound)(np.load(path)))
+    message = refusal(folder)
+    assert f"{path}: row " in message
+    assert "than the smallest near bound" in message or "times as far from the others" in message
+
+
+def test_positions_of_another_galaxy_are_refused(folder: Path) -> None:
+    path = folder / "poses_bounds.npy"
+    np.save(path, changed((4, 3), 1e300)(np.load(path)))
+    assert f"{path}: row " in refusal(folder)
+
+
+@pytest.mark.parametrize("spheric", [False, True])
+def test_a_folder_with_cameras_of_another_layout_is_not_taken_for_this_one(tmp_path: Path, spheric: bool) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "transforms.json").write_text("{}")
+    message = refusal(tmp_path, spheric_poses=spheric)
+    assert "transforms" in message
+    assert "poses_bounds.npy" not in message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nerfcl.errors import NerfclError
 from nerfcl.scenes import watched
@@ -114,4 +116,68 @@ def entry(**changes: Any) -> str:
 def test_entries_that_no_waiting_mends_are_refused_at_once(content: str, tmp_path: Path) -> None:
     (tmp_path / "transforms.json").write_text(content)
     with pytest.raises(NerfclError, match=r"transforms\.json"):
+        names_of(tmp_path)
+
+
+# --- names, and what is waited for ---
+
+
+@pytest.mark.parametrize("name", ["cam.0001", "1700000000.25", "view.1.2", "r_0.PNG", ".hidden"])
+def test_names_with_dots_are_found_and_png_by_default(name: str, tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text(entry(file_path=name))
+    file = tmp_path / (name if name.endswith(".PNG") else f"{name}.png")
+    file.write_bytes(png_of(0))
+    (tmp_path / "done").touch()
+    assert len(names_of(tmp_path)) == 1
+
+
+def test_what_is_waited_for_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "_SILENCE", 0.05)
+    (tmp_path / "transforms.json").write_text(entry(file_path="nowhere"))
+    said: list[str] = []
+    asked = iter(range(200))
+    source = WatchedFolder(tmp_path, (16, 16), poll=0.001, say=said.append)
+    assert list(source.frames(0, lambda: next(asked) > 150)) == []
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting for frame 0: {tmp_path / 'nowhere.png'}: no such image")
+    record(tmp_path, range(2))
+    (tmp_path / "transforms.json").write_text(list_of(2))
+    asked = iter(range(200))
+    source = WatchedFolder(tmp_path, (16, 16), poll=0.001, say=said.append)
+    assert len(list(source.frames(0, lambda: next(asked) > 150))) == 2
+    assert said[1:] == [
+        f"waiting for frame 2: it is not in {tmp_path / 'transforms.json'} yet, nor is there a file {tmp_path / 'done'}"
+    ]
+
+
+# --- the same checks as of a scene ---
+
+
+def test_more_than_eight_bits_are_refused_as_in_a_scene(tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text(entry())
+    (tmp_path / "images").mkdir()
+    gray = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(gray).save(tmp_path / "images/r_0.png")
+    with pytest.raises(NerfclError, match=r"r_0\.png: has more than 8 bits per channel"):
+        names_of(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "PATIENCE", 0.05)
+    (tmp_path / "transforms.json").write_text(entry())
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "images/r_0.png")
+    (tmp_path / "done").touch()
+    with pytest.raises(NerfclError, match=r"r_0\.png: is not a file"):
+        names_of(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 10**5, '{"frames": [' * 10**4])
+def test_a_deeply_nested_list_is_an_error_after_the_marker(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched, "PATIENCE", 0.05)
+    (tmp_path / "transforms.json").write_text(content)
+    (tmp_path / "done").touch()
+    with pytest.raises(NerfclError, match=r"transforms\.json: is n"):
         names_of(tmp_path)

@@ -17,8 +17,8 @@ TIMED = ("seconds", "frames_per_second")
 
 
 def files_in(folder: Path) -> set[str]:
-    """All files, but TensorBoard's, relative to the folder."""
-    files = (path for path in folder.rglob("*") if path.is_file() and "tfevents" not in path.name)
+    """All files, but TensorBoard's and the lock, relative to the folder."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "tfevents" not in path.name and path.name != LOCK)
     return {path.relative_to(folder).as_posix() for path in files}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,7 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
     if isinstance(stream, WatchedStream) and request.data is None:
         if request.split not in (None, "train"):
             raise NerfclError(Argument("split", request.split), ": a watched folder has train views only")
-        learned = checkpoint.extra["seen"] - sum(len(frame[0]) for frame in checkpoint.extra["frames"])
-        return str(stream.folder), "train", _watched_views(stream, request, learned)
+        return str(stream.folder), "train", _watched_views(stream, request, _learned(checkpoint))
     scene = experiment.scene or SceneSettings(size=_pushed_size(checkpoint))
     if experiment.scene is None and request.data is None:
         raise NerfclError(
@@ -126,10 +126,31 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
     return asked.data, split, getattr(loaded, split)
 
 
+def _learned(checkpoint: Checkpoint) -> int:
+    """Return the number of frames that an online learner had learned, or dropped, when it was saved."""
+    try:
+        return checkpoint.extra["seen"] - sum(len(frame[0]) for frame in checkpoint.extra["frames"])
+    except (IndexError, KeyError, TypeError) as error:
+        raise NerfclError(f"the checkpoint does not say which frames it learned ({error!r}); use another one") from None
+
+
 def _watched_views(stream: WatchedStream, request: EvaluationRequest, count: int) -> Views:
+    """Read the first `count` frames of a watched folder that can still be read; report others on standard error."""
     source = WatchedFolder(stream.folder, request.size or stream.size)
-    frames = source.frames(0, lambda: False)
-    return Views.concatenate([frame for frame, _ in zip(frames, range(count), strict=False)])
+    found, why = [], ""
+    for number in range(count):
+        frame, problem = source.read(number)
+        if frame is not None:
+            found.append(frame)
+        else:
+            why = f"frame {number}: {problem or 'is no longer listed in transforms.json'}"
+    if not found:
+        raise NerfclError(
+            f"{stream.folder}: no frame can be read ({why or 'none was learned'}); give a scene with ", Argument("data")
+        )
+    if why:
+        print(f"nerfcl: {count - len(found)} of {count} frames cannot be read again ({why})", file=sys.stderr)
+    return Views.concatenate(found)
 
 
 def _pushed_size(checkpoint: Checkpoint) -> tuple[int, int]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from nerfcl.config.experiment import Experiment
 from nerfcl.config.streams import FrameStream, WatchedStream
-from nerfcl.experiments.folders import check_origin
+from nerfcl.experiments.folders import check_origin, check_still_there
 from nerfcl.experiments.outputs import FrameOutputs, Outputs, Run, TaskOutputs
 from nerfcl.experiments.prepare import Prepared, prepare
 from nerfcl.models.kernels import compile_kernels
+from nerfcl.training.callbacks import Callback
 from nerfcl.training.checkpoints import load_newest, resume
 from nerfcl.training.learner import Learner
 from nerfcl.training.loop import learn
@@ -68,8 +69,20 @@ def execute(
         if not outputs.is_over(run, learner):
             learner.history.compilation = compilation_seconds()
             with outputs.callbacks(run, learner) as callbacks:
-                learn(run.prepared.stream, learner, run.prepared.training, callbacks, until=until)
+                watchful = [_StillThere(folder), *callbacks]  # before anything is saved, which would create it anew
+                learn(run.prepared.stream, learner, run.prepared.training, watchful, until=until)
+        check_still_there(folder)
         return outputs.finish(run, learner)
+
+
+class _StillThere(Callback):
+    """Ends a run whose folder was removed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def on_experience_end(self, learner: Learner) -> None:
+        check_still_there(self._folder)
 
 
 def _is_there(folder: Path) -> bool:

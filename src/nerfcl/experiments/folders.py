@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -38,7 +37,7 @@ def claimed(folder: Path, content: dict[str, Any], differing: Callable[[dict[str
         Whether the folder held this run already.
 
     Raises:
-        NerfclError: the folder holds something else, is in use, or cannot be written.
+        NerfclError: the folder holds something else, is in use, cannot be written, or is removed meanwhile.
     """
     _held_in(folder, differing)  # leaves no lock in the folder of something else
     with locked(folder):
@@ -46,6 +45,13 @@ def claimed(folder: Path, content: dict[str, Any], differing: Callable[[dict[str
         if held != content:
             write_json(folder / CONFIG, content)
         yield held is not None
+        check_still_there(folder)
+
+
+def check_still_there(folder: Path) -> None:
+    """Raise a NerfclError if a claimed folder was removed, or lost its description."""
+    if not (folder / CONFIG).is_file():
+        raise NerfclError(f"{folder}: was removed while it was written to; run the same command again")
 
 
 def _held_in(folder: Path, differing: Callable[[dict[str, Any]], set[str]]) -> dict[str, Any] | None:
@@ -207,7 +213,7 @@ def _described(content: dict[str, Any], path: Path) -> Experiment | Comparison:
 
 def config_in(folder: Path) -> dict[str, Any]:
     """Read a folder's config.json for reports: command, versions, and options by name."""
-    content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    content = read_description(folder / CONFIG)
     return {
         "command": content["command"],
         "versions": content["versions"],

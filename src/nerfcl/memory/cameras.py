@@ -75,6 +75,11 @@ class Cameras:
             new=0,
         )
 
+    def check_frames(self, frames: Tensor) -> None:
+        """Raise a ValueError unless these (N,) are numbers of stored frames."""
+        if frames.dim() != 1 or (len(frames) and not 0 <= int(frames.min()) <= int(frames.max()) < len(self)):
+            raise ValueError("a stored ray or tile belongs to no stored camera")
+
     def sample_pixels(self, count: int, generator: torch.Generator) -> Pixels:
         """Draw `count` random pixels of random frames, without colours; needs at least one frame."""
         frames = torch.randint(len(self), (count,), generator=generator)
@@ -87,6 +92,14 @@ class Cameras:
         return {"poses": self.poses, "intrinsics": self.intrinsics, "sizes": self.sizes, "born": self.born}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` returned; extra entries are ignored."""
+        """Restore what `state_dict` returned; extra entries are ignored.
+
+        Raises:
+            ValueError: the tensors do not fit together.
+        """
+        frames = len(state["poses"])
+        shapes = {"poses": (frames, 3, 4), "intrinsics": (frames, 4), "sizes": (frames, 2), "born": (frames,)}
+        if any(state[name].shape != shape for name, shape in shapes.items()):
+            raise ValueError("the stored cameras are incomplete")
         self.poses, self.intrinsics = state["poses"], state["intrinsics"]
         self.sizes, self.born = state["sizes"], state["born"]

@@ -145,12 +145,23 @@ class ImageMemory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: the parts do not fit together, or a tile is no image of at most 64x64 pixels.
+        """
         self._cameras.load_state_dict(state)
+        self._cameras.check_frames(state["frames"])
         blob, ends = state["files"].numpy().tobytes(), np.cumsum([0, *state["lengths"]])
         self._files = [blob[a:b] for a, b in pairwise(ends)]
         self._frames, self._corners, self._keys = state["frames"], state["corners"], state["keys"]
         self.offered = state["offered"]
+        if not len(self._files) == len(self._frames) == len(self._corners) == len(self._keys):
+            raise ValueError("the stored tiles are incomplete")
+        for file in self._files:
+            with _open(file) as tile:
+                if max(tile.size) > SIDE:
+                    raise ValueError(f"a stored tile is {tile.width}x{tile.height} pixels")
         self._sampler = None
         if state["sampler"] is not None:
             self._sampler = EpochSampler(len(self), self.generator)
@@ -185,4 +196,9 @@ def _encode(image: np.ndarray) -> bytes:
 
 
 def _decode(file: bytes) -> np.ndarray:
-    return np.array(Image.open(io.BytesIO(file)).convert("RGB"))
+    with _open(file) as image:
+        return np.array(image.convert("RGB"))
+
+
+def _open(file: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(file), formats=("WEBP",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 BITS = 8
 _BLOCK = 64  # values that share a scale
+_MOST_BYTES = 2**30  # of unpacked tensors
 _LARGE = 2**14  # values; smaller tensors are kept in half precision
 
 
@@ -42,8 +44,19 @@ def pack(state: Mapping[str, Tensor], bits: int) -> bytes:
 
 
 def unpack(packed: bytes) -> dict[str, Tensor]:
-    """Unpack what `pack` returned; floating-point tensors become float32, up to quantisation error."""
-    with np.load(io.BytesIO(zlib.decompress(packed)), allow_pickle=False) as file:
+    """Unpack what `pack` returned; floating-point tensors become float32, up to quantisation error.
+
+    Raises:
+        ValueError: it is damaged, or takes more than 2^30 bytes.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        archive = inflater.decompress(packed, _MOST_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not inflater.eof:
+        raise ValueError("packed tensors are truncated or too large")
+    with np.load(io.BytesIO(archive), allow_pickle=False) as file:
         parts: dict[str, dict[str, np.ndarray]] = {}
         for key in file.files:
             name, _, part = key.rpartition("/")
@@ -90,7 +103,9 @@ def _widen(parts: dict[str, np.ndarray]) -> Tensor:
     if "half" in parts:
         return torch.from_numpy(parts["half"]).float()
     shape = parts["shape"].tolist()
-    count = int(np.prod(shape))
+    count = math.prod(shape)
+    if not 0 <= count <= _MOST_BYTES:
+        raise ValueError("packed tensors are too large")
     if "bits" in parts:
         return torch.from_numpy(np.unpackbits(parts["bits"], count=count).astype(bool)).view(shape)
     levels, scales = torch.from_numpy(parts["levels"]).float(), torch.from_numpy(parts["scales"]).float()

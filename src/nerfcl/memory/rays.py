@@ -304,10 +304,18 @@ class RayMemory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: the parts do not fit together.
+        """
         self._frames, self._pixels, self._colours = state["frames"], state["pixels"], state["colours"]
         self.losses = state["losses"].clone()  # changed in place; the others are replaced
         self.cameras.load_state_dict(state)
+        self.cameras.check_frames(self._frames)
+        rays = len(self._frames)
+        if self._pixels.shape != (rays,) or self._colours.shape != (rays, 3) or len(self.losses) not in (0, rays):
+            raise ValueError("the stored rays are incomplete")
         self._places, self._first_frame = state["places"].clone(), state["first_frame"]
         self.clock, self.replaced = state["clock"], state["replaced"]
         self.offered, self.fills = state["offered"], state["fills"]

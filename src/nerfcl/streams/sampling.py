@@ -51,7 +51,13 @@ class EpochSampler:
         return {"total": self.total, "seed": self._seed, "at": self._at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: the position is outside the epoch.
+        """
+        if not 0 <= state["at"] <= state["total"] or state["total"] < 1:
+            raise ValueError(f"a sampler stands at {state['at']} of {state['total']}")
         self.total, self._seed, self._at, self._order = state["total"], state["seed"], state["at"], None
 
     def _restart(self, total: int) -> None:

@@ -19,7 +19,7 @@ from support.folders import files_in
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run whose checkpoints are empty files."""
     monkeypatch.setattr(callbacks, "save_checkpoint", lambda path, *_, **__: path.touch())
-    experiment, prepared = SimpleNamespace(to_plain=dict), SimpleNamespace(model=None)
+    experiment, prepared = SimpleNamespace(to_plain=dict), SimpleNamespace(model=None, data={})
     return SimpleNamespace(folder=tmp_path, experiment=experiment, prepared=prepared)
 
 

@@ -83,7 +83,7 @@ TRAIN_CASES = {
         (WEIGHTED, "--use_replay_buf: needs a past; give the first task's checkpoint with --ckpt_path"),
         ("--distillation", "--distillation: needs a past; give the first task's checkpoint with --ckpt_path"),
         ("--ckpt_path ckpts/absent.ckpt", "ckpts/absent.ckpt: no such checkpoint"),
-        ("--ckpt_path tiny/transforms_val.json", "tiny/transforms_val.json: is not a nerfcl checkpoint"),
+        ("--ckpt_path tiny/transforms_val.json", "tiny/transforms_val.json: is damaged, or is not a nerfcl checkpoint"),
         (f"{OF_R} --batch_size 64", "--batch_size: ckpts/r/epoch=8.ckpt is of this task, begun with 128"),
         ("--exp_name r", "--exp_name ckpts/r: holds another run (it differs in num_epochs)"),
     ],

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import written_aside
+from nerfcl.scenes.images import read_rgba
 from nerfcl.streams.stream import TeacherImages
+from nerfcl.training.archives import read_tensors
 from nerfcl.training.checkpoints import save_tensors
 
 COLOURS, LOSSES = "soft_targets", "stage1_losses"
@@ -77,22 +79,16 @@ def _read_all(
 
 
 def _read_colours(path: Path, size: tuple[int, int]) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            found, colours = image.size, np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise NerfclError(f"{path}: is not a readable image ({error}); write it again with eval.py") from None
-    _check_size(path, found, size, "soft targets")
-    return torch.from_numpy(colours)
+    image = read_rgba(path)
+    _check_size(path, image.size, size, "soft targets")
+    return torch.from_numpy(np.array(image.convert("RGB")))
 
 
 def _read_losses(path: Path, size: tuple[int, int]) -> Tensor:
-    try:
-        losses = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # unpickling an arbitrary file may raise anything
-        losses = None
+    what = "an (H, W) tensor of losses; write it again with eval.py --split infer_train"
+    losses = read_tensors(path, what)
     if not isinstance(losses, Tensor) or losses.dim() != 2 or not losses.is_floating_point():
-        raise NerfclError(f"{path}: is not an (H, W) tensor of losses; write it again with eval.py --split infer_train")
+        raise NerfclError(f"{path}: is not {what}")
     _check_size(path, (losses.shape[1], losses.shape[0]), size, "losses")
     if not bool((losses >= 0.0).all()) or not bool(losses.isfinite().all()):
         raise NerfclError(f"{path}: holds negative, infinite or NaN losses; write it again with eval.py")

@@ -56,7 +56,7 @@ class HashGridSettings(FieldSettings):
         require(1 <= self.base_resolution <= _FINEST, self, "base_resolution", f"must lie between 1 and {_FINEST}")
         limits = {"levels": 16, "width": 1024, "geometry_features": 1024, "table_size": _LARGEST_TABLE}
         for name, most in limits.items():
-            require(1 <= getattr(self, name) <= most, self, name, f"must lie between 1 and {most:,}")
+            require(1 <= getattr(self, name) <= most, self, name, f"must lie between 1 and {most}")
         require(self.table_size.bit_count() == 1, self, "table_size", "must be a power of two")
         require(abs(self.log_density) <= _LARGEST_LOG_DENSITY, self, "log_density", "must lie between -11 and 11")
 

@@ -50,8 +50,8 @@ class NerfSettings(FieldSettings):
         require(self.samples >= 3, self, "samples", "must be at least 3")
         require(self.importance >= 0, self, "importance", "must not be negative")
         for name in ("samples", "importance"):
-            require(getattr(self, name) <= _MOST_SAMPLES, self, name, f"must be at most {_MOST_SAMPLES:,}")
-        require(1 <= self.chunk <= 2**24, self, "chunk", "must lie between 1 and 16,777,216")
+            require(getattr(self, name) <= _MOST_SAMPLES, self, name, f"must be at most {_MOST_SAMPLES}")
+        require(1 <= self.chunk <= 2**24, self, "chunk", "must lie between 1 and 16777216")
         for name in ("perturb", "noise_std"):
             require(0.0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
 

@@ -1,0 +1,195 @@
+"""How commands end that something ends: one line, the exit code of the signal, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.quick import TASKS
+from support.folders import temporary_files
+from support.waiting import wait_until
+
+LONG = ["--steps", "4000", "--frame-every", "0"]
+
+
+def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(
+        [sys.executable, "-m", "nerfcl", *arguments], text=True, **{"env": environment, **streams, **options}
+    )
+
+
+def run(scene: Path, out: Path, *more: str) -> list[str]:
+    return ["run", "--data", str(scene), *TASKS, "--out", str(out), *more]
+
+
+def default_signals() -> None:
+    """Undo what a shell does for programs in its background."""
+    for kind in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(kind, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "its terminal was closed")],
+)
+def test_a_signal_says_how_to_go_on(kind: signal.Signals, words: str, shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(run(shared_scene, out, *LONG), preexec_fn=default_signals)
+    wait_until(lambda: (out / "config.json").exists() or process.poll() is not None)
+    process.send_signal(kind)
+    printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 128 + kind
+    last = printed.splitlines()[-1]
+    assert last.startswith("nerfcl: ")
+    assert words in last
+    assert "run the same command again to resume" in last
+    assert "Traceback" not in printed
+    assert not temporary_files(out)
+
+
+def test_a_signal_that_is_ignored_stays_so(shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(run(shared_scene, out), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_until(lambda: (out / "config.json").exists() or process.poll() is not None)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60.0) == 0, "as nohup wants it"
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(shared_scene: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start(run(shared_scene, tmp_path / "out"), stdout=write)
+    os.close(write)
+    printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 0
+    assert "Traceback" not in printed
+    assert "Broken" not in printed
+    assert (tmp_path / "out/results.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]])
+def test_help_into_a_closed_pipe_is_silent(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start(arguments, stdout=write)
+    os.close(write)
+    assert process.communicate(timeout=60.0)[1] == ""
+
+
+def test_a_full_device_is_said_after_the_work(shared_scene: Path, tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = start(run(shared_scene, tmp_path / "out"), stdout=full)
+        printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 2
+    assert printed.splitlines()[-1] == (
+        "nerfcl: the work is done, but standard output cannot be written (No space left on device)"
+    )
+    assert (tmp_path / "out/results.json").exists()
+
+
+def remove(out: Path) -> None:
+    for path in sorted(out.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    out.rmdir()
+
+
+def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_again(shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(run(shared_scene, out, "--steps", "400", "--tasks", "sectors:3", "--frame-every", "0"))
+    wait_until(lambda: (out / "checkpoints/task-1.pt").exists() or process.poll() is not None)
+    os.rename(out, tmp_path / "moved")
+    printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 2
+    assert printed.splitlines()[-1] == f"nerfcl: {out}: was removed while it was written to; run the same command again"
+    assert not (out / "checkpoints").exists()
+
+
+def as_nobody() -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+needs_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root becomes somebody else")
+
+
+def readable(path: Path) -> None:
+    """Let everybody read a folder, and enter those above it."""
+    for place in (path, *path.parents):
+        if os.stat(place).st_uid == os.geteuid():
+            place.chmod(place.stat().st_mode | 0o055)
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, shared_scene: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command as somebody without a home, who may read but not write."""
+    for place in (tmp_path, shared_scene):
+        readable(place)
+    environment = {**os.environ, "HOME": "/nonexistent", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    trial = subprocess.run([sys.executable, "-c", "import nerfcl"], preexec_fn=as_nobody, env=environment, check=False)
+    if trial.returncode:
+        pytest.skip("this installation cannot be read by others")
+
+    def command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "nerfcl", *arguments],
+            preexec_fn=as_nobody,
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return command
+
+
+@needs_root
+def test_a_folder_of_somebody_else_is_refused(
+    nobody: Callable[..., subprocess.CompletedProcess[str]], shared_scene: Path, tmp_path: Path
+) -> None:
+    for mode in (0o755, 0o700):
+        out = tmp_path / f"out-{mode}"
+        out.mkdir(mode=mode)
+        done = nobody(*run(shared_scene, out))
+        assert done.returncode == 2
+        assert "Permission denied" in done.stderr.splitlines()[-1]
+        assert f"--out {out}: cannot be used" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+@needs_root
+def test_without_a_place_for_compiled_kernels_it_works_and_says_so(
+    nobody: Callable[..., subprocess.CompletedProcess[str]], shared_scene: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    done = nobody(*run(shared_scene, out), TMPDIR=str(out), NUMBA_CACHE_DIR="/proc/nothing")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "no folder to keep compiled kernels in can be written" in done.stderr
+
+
+def test_an_interrupt_while_workers_start_is_one_line(shared_scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["compare", "--data", str(shared_scene), *TASKS, "--strategies", "finetune", "replay", "--jobs", "2"]
+    process = start([*command, "--out", str(out)], preexec_fn=default_signals, start_new_session=True)
+
+    def workers_start() -> bool:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        return process.poll() is not None or (children.exists() and bool(children.read_text().split()))
+
+    wait_until(workers_start)
+    os.killpg(process.pid, signal.SIGINT)
+    printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in printed
+    assert printed.splitlines()[-1].startswith("nerfcl: interrupted; ")
