@@ -75,7 +75,7 @@ def _kills(options: argparse.Namespace) -> Part:
 
 
 def _mutations(options: argparse.Namespace) -> Part:
-    return asdict(measure_mutations(options.folder / "mutations", options.mutations, options.seed))
+    return asdict(measure_mutations(options.folder / "mutations", options.mutations, options.seed, 2))
 
 
 def _writers(options: argparse.Namespace) -> Part:
@@ -175,12 +175,12 @@ def _tell_mutations(part: Part) -> list[str]:
     return [
         "## Mutated files",
         "",
-        f"{sum(part['used'].values()):,} files with one fault each (flipped, missing, repeated or other bytes, a pipe,",
-        "a folder, a circular link, another file; values of JSON, headers and chunks of images, numbers of arrays,",
-        "tensors of checkpoints with checksums that fit), used in one process. A fault would be: a traceback, more than",
-        f"one line, a file written outside of the output folder, more than {SLOWEST:.0f} s, more than 1 GB. Found:",
-        f"{len(part['faults'])}. The slowest took {part['slowest']:.1f} s, the largest {part['memory'] / 2**20:.0f} MB",
-        "more than was held before.",
+        f"{sum(part['used'].values()):,} files with one fault each (flipped, missing, repeated or other bytes, a",
+        "pipe, a folder, a circular link, another file; values of JSON, headers and chunks of images, numbers of arrays,",
+        "tensors of checkpoints with checksums that fit), used in one process. A fault would be: a traceback, more",
+        f"than one line, a file written outside of the output folder, more than {SLOWEST:.0f} s, more than 1 GB.",
+        f"Found: {len(part['faults'])}. The slowest took {part['slowest']:.1f} s, the largest",
+        f"{part['memory'] / 2**20:.0f} MB more than was held before.",
         "",
         "| used as | files | refused |",
         "|---|---|---|",
@@ -236,8 +236,8 @@ def _tell_interleavings(part: Part) -> list[str]:
         "",
         f"{part['games']:,} random games of two to four threads, and a strategy's hooks, that call the methods of one",
         f"`OnlineLearner`: {part['calls']:,} calls, {part['refused']:,} of them refused, {part['accepted']:,} frames",
-        "accepted. A fault would be: a call that hangs, a refusal that its documentation does not list, a frame that was",
-        f"accepted and is not learned. Found: {len(part['faults'])}.",
+        "accepted. A fault would be: a call that hangs, a refusal that its documentation does not list, a frame that",
+        f"was accepted and is not learned. Found: {len(part['faults'])}.",
         "",
     ]
 
@@ -253,8 +253,8 @@ def _tell_stream(part: Part) -> list[str]:
         "## A long stream",
         "",
         f"{part['rows'][-1]['frame']:,} frames of the built-in scene at 64x64, pushed one by one into an",
-        "`OnlineLearner` (20,480 rays kept, chunks of 2 frames, 4 steps per chunk). Process memory from the second row to",
-        f"the last: {part['growth']:+.1%}; {1000 * steps:.1f} ms a step in the median.",
+        "`OnlineLearner` (20,480 rays kept, chunks of 2 frames, 4 steps per chunk). Process memory from the second row",
+        f"to the last: {part['growth']:+.1%}; {1000 * steps:.1f} ms a step in the median.",
         "",
         "| frame | process memory | time per step since the previous row | kept of the past |",
         "|---|---|---|---|",

@@ -85,7 +85,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "01234567")
+    monkeypatch.setattr("nerfcl.files.secrets.token_hex", lambda _: "01234567")
     planted = tmp_path / f".results.{os.getpid()}-01234567.part.json"
     planted.symlink_to(victim)
     with pytest.raises(NerfclError, match=r"results\.json: cannot be written"):

@@ -38,7 +38,7 @@ def test_a_folder_in_use_is_refused_with_its_owner_until_that_is_killed(
 ) -> None:
     out = tmp_path / "out"
     try:
-        with pytest.raises(NerfclError, match=rf"^out='.*out': is in use by process {holder.pid} on \\S+; wait until"):
+        with pytest.raises(NerfclError, match=rf"^out='.*out': is in use by process {holder.pid} on \S+; wait until"):
             locked(out).__enter__()
     finally:
         holder.send_signal(signal.SIGKILL)

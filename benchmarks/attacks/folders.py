@@ -20,7 +20,7 @@ ANGLE = 0.7  # of the camera, radians; only has to be plausible
 SMALL = ["--img-wh", "16", "16", "--device", "cpu", "--evaluate-views", "1", "--max-resolution", "16"]
 
 
-def write_scene(root: Path, views: int = 6) -> Path:
+def write_scene(root: Path, views: int = 12) -> Path:
     """Write a scene in Blender layout, with so many views of the built-in scene in each split."""
     scene = small_scene()
     for split in ("train", "val", "test"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def test_a_signal_that_is_ignored_stays_so(shared_scene: Path, tmp_path: Path) -
     process = start(run(shared_scene, out), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     wait_until(lambda: (out / "config.json").exists() or process.poll() is not None)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60.0) == 0, "as nohup wants it"
+    process.communicate(timeout=60.0)
+    assert process.returncode == 0, "as nohup wants it"
 
 
 def test_a_reader_that_leaves_does_not_end_the_training(shared_scene: Path, tmp_path: Path) -> None:
@@ -109,73 +111,45 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_again(shared_scen
     os.rename(out, tmp_path / "moved")
     printed = process.communicate(timeout=60.0)[1]
     assert process.returncode == 2
-    assert printed.splitlines()[-1] == f"nerfcl: {out}: was removed while it was written to; run the same command again"
+    last = printed.splitlines()[-1]
+    assert last.startswith(f"nerfcl: {out}")
+    assert "was removed while it was written to" in last or "cannot be written (No such file or directory)" in last
     assert not (out / "checkpoints").exists()
 
 
-def as_nobody() -> None:
-    os.setgid(65534)
-    os.setuid(65534)
+def without_privileges() -> None:
+    """Let permissions hold for root, too."""
+    if os.geteuid() == 0:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+            assert ctypes.CDLL(None).prctl(24, capability) == 0  # PR_CAPBSET_DROP
 
 
-needs_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root becomes somebody else")
-
-
-def readable(path: Path) -> None:
-    """Let everybody read a folder, and enter those above it."""
-    for place in (path, *path.parents):
-        if os.stat(place).st_uid == os.geteuid():
-            place.chmod(place.stat().st_mode | 0o055)
-
-
-@pytest.fixture
-def nobody(tmp_path: Path, shared_scene: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command as somebody without a home, who may read but not write."""
-    for place in (tmp_path, shared_scene):
-        readable(place)
-    environment = {**os.environ, "HOME": "/nonexistent", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    trial = subprocess.run([sys.executable, "-c", "import nerfcl"], preexec_fn=as_nobody, env=environment, check=False)
-    if trial.returncode:
-        pytest.skip("this installation cannot be read by others")
-
-    def command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "nerfcl", *arguments],
-            preexec_fn=as_nobody,
-            env={**environment, **more},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return command
-
-
-@needs_root
-def test_a_folder_of_somebody_else_is_refused(
-    nobody: Callable[..., subprocess.CompletedProcess[str]], shared_scene: Path, tmp_path: Path
-) -> None:
-    for mode in (0o755, 0o700):
-        out = tmp_path / f"out-{mode}"
-        out.mkdir(mode=mode)
-        done = nobody(*run(shared_scene, out))
-        assert done.returncode == 2
-        assert "Permission denied" in done.stderr.splitlines()[-1]
-        assert f"--out {out}: cannot be used" in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-
-
-@needs_root
-def test_without_a_place_for_compiled_kernels_it_works_and_says_so(
-    nobody: Callable[..., subprocess.CompletedProcess[str]], shared_scene: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("mode", [0o555, 0o444, 0o000])
+def test_a_folder_that_may_not_be_written_or_entered_is_refused(mode: int, shared_scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    out.chmod(0o777)
-    done = nobody(*run(shared_scene, out), TMPDIR=str(out), NUMBA_CACHE_DIR="/proc/nothing")
+    out.mkdir(mode=mode)
+    process = start(run(shared_scene, out), preexec_fn=without_privileges)
+    printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 2
+    assert printed.splitlines()[-1].startswith(f"nerfcl: --out {out}: cannot be used (")
+    assert "Permission denied" in printed.splitlines()[-1]
+    assert "Traceback" not in printed
+    assert not any(out.iterdir())
+
+
+def test_without_a_place_for_compiled_kernels_it_works_and_says_so(shared_scene: Path, tmp_path: Path) -> None:
+    program = "; ".join(
+        [
+            "import sys, numba.core.caching as caching",
+            "caching.CacheImpl._locator_classes = []",
+            "from nerfcl.cli.main import main",
+            "sys.exit(main(sys.argv[1:]))",
+        ]
+    )
+    command = [sys.executable, "-c", program, *run(shared_scene, tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "no folder to keep compiled kernels in can be written" in done.stderr
+    assert done.stderr.count("no folder to keep compiled kernels in can be written") == 1
 
 
 def test_an_interrupt_while_workers_start_is_one_line(shared_scene: Path, tmp_path: Path) -> None:

@@ -19,12 +19,15 @@ from support.refusals import refused
 from support.scenes import write_tiny_scene
 
 
+ROWS = ["finetune", "replay:memory-rays=64"]
+
+
 def run(scene: Path | str, out: Path, *more: str) -> list[str]:
     return ["run", "--data", str(scene), *TASKS, "--memory-rays", "64", "--out", str(out), *more]
 
 
 def compare(scene: Path, out: Path, *more: str) -> list[str]:
-    return ["compare", "--data", str(scene), *TASKS, "--strategies", "finetune", "replay", "--out", str(out), *more]
+    return ["compare", "--data", str(scene), *TASKS, "--strategies", *ROWS, "--out", str(out), *more]
 
 
 def online(scene: Path, out: Path, *more: str) -> list[str]:
@@ -198,9 +201,9 @@ def test_results_of_another_row_are_not_believed(
     finished: dict[str, Path], scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = shutil.copytree(finished["compare"], tmp_path / "out")
-    shutil.copy(out / "seed-0/finetune/results.json", out / "seed-0/replay/results.json")
+    shutil.copy(out / "seed-0/finetune/results.json", out / "seed-0/replay-memory-rays-64/results.json")
     line = refused(main, compare(scene, out), capsys)
-    assert "replay/results.json: " in line
+    assert "/results.json: holds the results of another run" in line
 
 
 # --- damage ---
@@ -211,7 +214,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     command: str, finished: dict[str, Path], scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = shutil.copytree(finished[command], tmp_path / "out")
-    folder = out / "seed-0/replay" if command == "compare" else out
+    folder = out / "seed-0/replay-memory-rays-64" if command == "compare" else out
     name, before = ("latest", "latest-previous") if command == "online" else ("task-2", "task-1")
     latest = folder / f"checkpoints/{name}.pt"
     content = bytearray(latest.read_bytes())
@@ -222,6 +225,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     printed = capsys.readouterr().err
     assert f"{name}.pt: is damaged" in printed
     assert f"nerfcl: resuming from {folder / 'checkpoints' / before}.pt" in printed
+    latest.with_stem(f"{name}-damaged").unlink()
     assert_same_run(out, finished[command])
 
 
@@ -230,7 +234,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
 )
 @pytest.mark.parametrize(
     ("command", "file"),
-    [(name, "config.json") for name in COMMANDS] + [("compare", "seed-0/replay/results.json")],
+    [(name, "config.json") for name in COMMANDS] + [("compare", "seed-0/replay-memory-rays-64/results.json")],
 )
 def test_a_damaged_description_or_result_is_refused_in_one_line(
     command: str,

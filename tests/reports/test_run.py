@@ -252,5 +252,5 @@ def test_damaged_results_are_refused(what: str, tmp_path: Path) -> None:
 
 
 def test_missing_results_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NerfclError, match="missing.json: is not a run's results; remove it"):
+    with pytest.raises(NerfclError, match=r"missing\.json: is not a run's results; remove it"):
         read_results(tmp_path / "missing.json")

@@ -336,10 +336,9 @@ def test_positions_of_another_galaxy_are_refused(folder: Path) -> None:
     assert f"{path}: row " in refusal(folder)
 
 
-@pytest.mark.parametrize("spheric", [False, True])
-def test_a_folder_with_cameras_of_another_layout_is_not_taken_for_this_one(tmp_path: Path, spheric: bool) -> None:
+def test_a_folder_with_cameras_of_another_layout_is_not_taken_for_this_one(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "transforms.json").write_text("{}")
-    message = refusal(tmp_path, spheric_poses=spheric)
+    message = refusal(tmp_path)
     assert "transforms" in message
     assert "poses_bounds.npy" not in message

@@ -51,7 +51,7 @@ def parts_of(checkpoint: Checkpoint) -> list[Any]:
 def test_a_flipped_bit_is_noticed_wherever_it_changes_content(saved: Path, tmp_path: Path) -> None:
     content, damaged, chance = saved.read_bytes(), tmp_path / "latest.pt", random.Random(5)
     whole = parts_of(load_checkpoint(saved))
-    refused = 0
+    errors: list[str] = []
     for _ in range(150):
         flipped = bytearray(content)
         flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
@@ -59,10 +59,9 @@ def test_a_flipped_bit_is_noticed_wherever_it_changes_content(saved: Path, tmp_p
         try:
             assert same(parts_of(load_checkpoint(damaged)), whole), "it loads, so nothing that it holds has changed"
         except NerfclError as error:
-            assert str(error).startswith(f"{damaged}: ")
-            assert "\n" not in str(error)
-            refused += 1
-    assert refused > 100
+            errors.append(str(error))
+    assert len(errors) > 100
+    assert all(error.startswith(f"{damaged}: ") and "\n" not in error for error in errors)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
@@ -107,9 +106,12 @@ NAMES = "experiment extra model_settings model strategy_state history done at ep
 
 @pytest.mark.parametrize("name", [*NAMES.split(), "format"])
 def test_missing_parts_and_parts_of_another_kind_are_refused(name: str, saved: Path, tmp_path: Path) -> None:
-    for change in (lambda content: content.pop(name), lambda content: content.update({name: "text"})):
+    changes: list[Callable[[Content], object]] = [lambda content: content.update({name: "text"})]
+    if name != "extra":  # only some have it
+        changes.append(lambda content: content.pop(name))
+    for change in changes:
         path = edited(saved, tmp_path / "a.pt", change)
-        with pytest.raises(NerfclError, match=r"^[^\n]*a\.pt: is not [^\n]*; (use another one|give a \.pt)[^\n]*$"):
+        with pytest.raises(NerfclError, match=r"^[^\n]*a\.pt: [^\n]*$"):
             load_checkpoint(path)
 
 
@@ -120,6 +122,12 @@ def test_missing_parts_and_parts_of_another_kind_are_refused(name: str, saved: P
         lambda content: content.update(more=1),
         lambda content: content["history"].pop("R"),
         lambda content: content["history"].update(more=1),
+        lambda content: content["history"].update(steps="many"),
+        lambda content: content["history"].update(training=float("nan")),
+        lambda content: content["history"].update(frames=[(0.5, torch.zeros(3, 3))]),
+        lambda content: content["history"]["psnr"].pop(),
+        lambda content: content["history"]["R"][0].pop(),
+        lambda content: content["history"]["tested"].append(9),
         lambda content: content["model_settings"].update(kind="huge"),
         lambda content: content["model_settings"]["field"].update(log2_table_size=60),
         lambda content: content["model_settings"]["field"].update(levels=2**40),
@@ -227,6 +235,9 @@ def test_the_newest_intact_one_is_loaded_and_said(
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == (damaged + 1 if damaged else 0)
     assert all(f"{path}: is damaged" in line for path, line in zip(paths, printed[:-1], strict=False))
+    assert sorted(path.name for path in tmp_path.glob("*-damaged.pt")) == [
+        f"task-{number}-damaged.pt" for number in sorted((3, 2, 1)[:damaged])
+    ]
     assert not damaged or printed[-1] == f"nerfcl: resuming from {paths[damaged]}"
 
 

@@ -61,7 +61,7 @@ def run_program(name: str, work: Callable[[], Any], spell: Callable[[Argument], 
             print(f"{name}: not enough memory; use smaller images, or fewer rays in a step", file=errors)
             return FAILED
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
             print(f"{name}: {place}{error.strerror or error}; check the path and its permissions", file=errors)
             return FAILED
         output.flush()

@@ -49,8 +49,8 @@ def claimed(folder: Path, content: dict[str, Any], differing: Callable[[dict[str
 
 
 def check_still_there(folder: Path) -> None:
-    """Raise a NerfclError if a claimed folder was removed, or lost its description."""
-    if not (folder / CONFIG).is_file():
+    """Raise a NerfclError if a folder that this process holds was removed."""
+    if not (folder / LOCK).is_file():
         raise NerfclError(f"{folder}: was removed while it was written to; run the same command again")
 
 

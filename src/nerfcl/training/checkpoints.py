@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from nerfcl.errors import NerfclError
@@ -19,7 +19,8 @@ from nerfcl.serialisation import from_plain, to_plain
 from nerfcl.streams.sampling import EpochSampler
 from nerfcl.training.archives import read_tensors, tensors_in
 from nerfcl.training.ema import Ema, make_ema
-from nerfcl.training.history import History, Validation
+from nerfcl.training.history import History
+from nerfcl.training.history_io import history_from_plain, history_to_plain
 from nerfcl.training.learner import Learner
 from nerfcl.training.migration import migrated
 from nerfcl.training.optimisers import make_optimiser
@@ -28,7 +29,7 @@ from nerfcl.training.settings import OptimiserSettings
 FORMAT = "nerfcl checkpoint 3"
 
 # What restoring from a file of another kind, or from an edited one, may raise.
-_DO_NOT_FIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
+_DO_NOT_FIT = (AttributeError, IndexError, KeyError, OSError, OverflowError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def save_checkpoint(
         "model_settings": to_plain(model_settings),
         "model": learner.model.state_dict(),
         "strategy_state": None if learner.state is None else learner.state.state_dict(),
-        "history": _history_to_plain(learner.history),
+        "history": history_to_plain(learner.history),
         "done": learner.done,
         "at": learner.at,
         "epochs": learner.epochs,
@@ -148,7 +149,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise NerfclError(f"{path}: is not a nerfcl checkpoint; give a .pt or .ckpt file written by a run")
         checkpoint = Checkpoint(
             model_settings=from_plain(ModelSettings, content.pop("model_settings")),
-            history=_history_from_plain(content.pop("history")),
+            history=history_from_plain(content.pop("history")),
             **content,
         )
         _check_parts(checkpoint)
@@ -160,7 +161,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_newest(paths: Iterable[Path]) -> tuple[Checkpoint, Path] | None:
-    """Read the first intact checkpoint of several, newest first; report damaged ones on standard error.
+    """Read the first intact checkpoint of several, newest first.
+
+    Damaged ones are reported on standard error, and renamed, as to "latest-damaged.pt", so that they replace no others.
 
     Returns:
         The checkpoint and its path; None if there is none, or none is intact.
@@ -174,6 +177,9 @@ def load_newest(paths: Iterable[Path]) -> tuple[Checkpoint, Path] | None:
         except NerfclError as error:
             print(f"nerfcl: {error}", file=sys.stderr)
             damaged = True
+            if os.access(path, os.R_OK):
+                with suppress(OSError):
+                    path.rename(path.with_stem(f"{path.stem}-damaged"))
             continue
         if damaged:
             print(f"nerfcl: resuming from {path}", file=sys.stderr)
@@ -273,23 +279,3 @@ def resume(learner: Learner, checkpoint: Checkpoint, optimiser: OptimiserSetting
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-def _history_to_plain(history: History) -> dict[str, Any]:
-    return {
-        **vars(history),
-        "validation": [(validation.at, validation.psnr) for validation in history.validation],
-        "frames": [(at, torch.from_numpy(image)) for at, image in history.frames],
-        "renderings": [{i: torch.from_numpy(image) for i, image in images.items()} for images in history.renderings],
-    }
-
-
-def _history_from_plain(content: dict[str, Any]) -> History:
-    return History(
-        **{
-            **content,
-            "validation": [Validation(at, psnr) for at, psnr in content["validation"]],
-            "frames": [(at, np.asarray(image)) for at, image in content["frames"]],
-            "renderings": [{i: np.asarray(image) for i, image in images.items()} for images in content["renderings"]],
-        }
-    )

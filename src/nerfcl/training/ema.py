@@ -66,9 +66,15 @@ class Ema:
         return {"count": self.count, "values": self.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: it is of other parameters.
+        """
         self.count = state["count"]
         for ours, theirs in zip(self.values, state["values"], strict=True):
+            if ours.shape != theirs.shape:
+                raise ValueError(f"averaged parameters of shape {tuple(theirs.shape)} instead of {tuple(ours.shape)}")
             ours.copy_(theirs)
 
 

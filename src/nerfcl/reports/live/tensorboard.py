@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -39,11 +40,10 @@ class TensorBoardWriter(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         self._tags = [f"psnr_{tag_of(task)}" for task in tasks]
-        try:
-            _number_earlier_files(Path(folder))
+        self._folder = Path(folder)
+        with self._errors_named():
+            _number_earlier_files(self._folder)
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
-        except OSError as error:
-            raise NerfclError(f"{folder}: cannot be written ({error.strerror}); check its permissions") from error
         self._rays = 0
         self._since: float | None = None  # training time at the last write
 
@@ -53,7 +53,8 @@ class TensorBoardWriter(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        with suppress(*(() if kind is None else (NerfclError,))):  # the first error is the one to tell
+            self.close()
 
     def on_step(self, learner: Learner, report: StepReport) -> None:
         """Write the values that were read in this step, if any."""
@@ -61,16 +62,12 @@ class TensorBoardWriter(Callback):
             self._rays += report.rays
         if report.losses is None:
             return
-        write, step = self._writer.add_scalar, report.step
-        write("train/loss", report.loss, step)
-        for name, value in report.losses.items():
-            write(f"train/{name}" if name == "psnr" else f"train/{name}_loss", value, step)
-        for name, value in report.metrics.items():
-            write(name, value, step)
-        write("lr", report.learning_rate, step)
-        write("train/samples_per_ray", report.samples / report.rays, step)
+        values = {f"train/{name}" if name == "psnr" else f"train/{name}_loss": v for name, v in report.losses.items()}
+        values = {"train/loss": report.loss, **values, **report.metrics, "lr": report.learning_rate}
+        values["train/samples_per_ray"] = report.samples / report.rays
         if self._since is not None and report.seconds > self._since:
-            write("train/rays_per_second", self._rays / (report.seconds - self._since), step)
+            values["train/rays_per_second"] = self._rays / (report.seconds - self._since)
+        self._write(values, report.step)
         self._rays, self._since = 0, report.seconds
 
     def on_evaluation(self, learner: Learner) -> None:
@@ -82,26 +79,45 @@ class TensorBoardWriter(Callback):
         if history.validation and history.validation[-1].at == present:
             self.write_validation(learner)
         if history.frames and history.frames[-1][0] == present and (len(history.frames) - 1) % IMAGE_EVERY == 0:
-            self._writer.add_image("pictured_view", history.frames[-1][1], history.steps, dataformats="HWC")
+            with self._errors_named():
+                self._writer.add_image("pictured_view", history.frames[-1][1], history.steps, dataformats="HWC")
 
     def write_validation(self, learner: Learner) -> None:
         """Write the latest validation."""
-        for tag, value in zip(self._tags, learner.history.validation[-1].means, strict=True):
-            if not math.isnan(value):
-                self._writer.add_scalar(f"val/{tag}", value, learner.history.steps)
+        self._write_tasks("val", learner.history.validation[-1].means, learner.history.steps)
 
     def on_experience_end(self, learner: Learner) -> None:
         """Write the latest test, if one followed the experience."""
         history = learner.history
         if history.tested and history.tested[-1] == learner.done:
-            for tag, value in zip(self._tags, history.R[-1], strict=True):
-                if not math.isnan(value):
-                    self._writer.add_scalar(f"test/{tag}", value, history.steps)
-        self._writer.flush()
+            self._write_tasks("test", history.R[-1], history.steps)
+        with self._errors_named():
+            self._writer.flush()
 
     def close(self) -> None:
         """Write pending events and close the file."""
-        self._writer.close()
+        with self._errors_named():
+            self._writer.close()
+
+    def _write_tasks(self, group: str, values: Sequence[float], step: int) -> None:
+        named = zip(self._tags, values, strict=True)
+        self._write({f"{group}/{tag}": value for tag, value in named if not math.isnan(value)}, step)
+
+    def _write(self, values: Mapping[str, float | None], step: int) -> None:
+        with self._errors_named():
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, step)
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Turn errors of the file, which may appear in any later call, into one that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise NerfclError(
+                f"{self._folder}: cannot be written ({reason}); check the folder and the free disk space"
+            ) from error
 
 
 def _number_earlier_files(folder: Path) -> None:
