@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks.folders import differences, start, write_scene
-from attacks.kills import commands
+from .folders import differences, start, write_scene
+from .kills import commands
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from attacks.folders import SMALL, differences, start, write_scene, write_watched
+from nerfcl.models.kernels import compile_kernels
+
+from .folders import SMALL, differences, start, write_scene, write_watched
 
 TENTHS = 10
 
@@ -61,6 +63,7 @@ def measure_kills(folder: Path, kills: int, seed: int, names: Sequence[str] | No
         names: commands to kill; None is all.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    compile_kernels()
     everything = commands(write_scene(folder / "scene"), write_watched(folder / "watched", 12))
     chosen = {name: everything[name] for name in names or everything}
     share = -(-kills // len(chosen))
@@ -69,7 +72,6 @@ def measure_kills(folder: Path, kills: int, seed: int, names: Sequence[str] | No
 
 def _kill(name: str, command: list[str], folder: Path, kills: int, seed: int) -> Killed:
     whole = folder / "whole"
-    _run_to_end(command, folder / "first")  # compiles the kernels
     began = time.perf_counter()
     _run_to_end(command, whole)
     seconds = time.perf_counter() - began

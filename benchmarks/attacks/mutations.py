@@ -26,12 +26,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from attacks.folders import SMALL, small_scene, write_scene, write_watched
 from nerfcl.cli.main import main
 from nerfcl.errors import NerfclError
 from nerfcl.experiments.evaluate import EvaluationRequest, evaluate_checkpoint
 from nerfcl.scenes import load_scene
 from nerfcl.scenes.watched import WatchedFolder
+
+from .folders import SMALL, small_scene, write_scene, write_watched
 
 SLOWEST = 30.0  # seconds that anything may take
 MOST_MEMORY = 2**30  # bytes that reading may take beyond what was held before

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attacks.folders import differences, start, write_scene
-from attacks.kills import commands
+from .folders import differences, start, write_scene
+from .kills import commands
 
 
 @dataclass
@@ -32,13 +32,11 @@ def measure_rivals(folder: Path, pairs: int) -> Rivals:
     while it works, and start a third."""
     shutil.rmtree(folder, ignore_errors=True)
     rivals, everything = Rivals(), commands(write_scene(folder / "scene"), folder / "unused")
-    for name in ("run", "compare", "online"):
-        whole = folder / name / "whole"
-        _end(start([*everything[name], "--out", str(whole)]), rivals)
-    rivals.outcomes.clear()
     for number in range(pairs):
         name = ("run", "compare", "online")[number % 3]
-        out = folder / name / f"pair-{number}"
+        whole, out = folder / name / "whole", folder / name / f"pair-{number}"
+        if not whole.exists():
+            start([*everything[name], "--out", str(whole)]).communicate()
         command = [*everything[name], "--out", str(out)]
         first, second = start(command), start(command)
         if number % 2:
@@ -47,7 +45,7 @@ def measure_rivals(folder: Path, pairs: int) -> Rivals:
             _end(process, rivals)
         _end(start(command), rivals)
         rivals.pairs += 1
-        rivals.faults += [f"{out.name}: {file} differs" for file in differences(folder / name / "whole", out)]
+        rivals.faults += [f"{out.name}: {file} differs" for file in differences(whole, out)]
         shutil.rmtree(out)
     return rivals
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from attacks.interleavings import play
-from attacks.kills import measure_kills
-from attacks.mutations import measure_mutations
-from attacks.writers import measure_rivals
+from benchmarks.attacks.interleavings import play
+from benchmarks.attacks.kills import measure_kills
+from benchmarks.attacks.mutations import measure_mutations
+from benchmarks.attacks.writers import measure_rivals
 
 SEED = 10**6  # beyond those of the benchmark
 
@@ -30,8 +30,8 @@ def test_mutated_files_are_used_or_refused_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "online --watch"])
 def test_a_killed_command_ends_as_if_nothing_had_happened(command: str, tmp_path: Path) -> None:
-    (killed,) = measure_kills(tmp_path, 2, SEED, [command])
-    assert sum(killed.kills.values()) >= 2
+    (killed,) = measure_kills(tmp_path, 1, SEED, [command])
+    assert sum(killed.kills.values()) >= 1
     assert killed.different == []
 
 

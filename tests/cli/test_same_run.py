@@ -18,7 +18,6 @@ from support.folders import assert_same_run, read_json, results_in
 from support.refusals import refused
 from support.scenes import write_tiny_scene
 
-
 ROWS = ["finetune", "replay:memory-rays=64"]
 
 

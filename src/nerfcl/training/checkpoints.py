@@ -112,8 +112,18 @@ def save_checkpoint(
         "generator": learner.generator.get_state() if learner.at else None,
     }
     if keep_previous and path.exists():
-        os.replace(path, previous_of(path))
+        _keep(path, previous_of(path))
     save_tensors(path, content)
+
+
+def _keep(path: Path, as_path: Path) -> None:
+    """Keep a file's content under another name, too, without a moment in which `path` does not exist."""
+    try:
+        with suppress(FileNotFoundError):
+            as_path.unlink()
+        os.link(path, as_path)
+    except OSError:  # a file system without hard links
+        os.replace(path, as_path)
 
 
 def previous_of(path: Path) -> Path:

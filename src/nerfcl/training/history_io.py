@@ -33,11 +33,12 @@ def history_from_plain(content: dict[str, Any]) -> History:
     for field in dataclasses.fields(History):
         if not _CHECKS[field.name](content[field.name]):
             raise ValueError(f"the history's '{field.name}'")
-    rows = [content[name] for name in ("R", "psnr", "ssim", "renderings")]
-    if any(len(row) != len(content["tested"]) for row in rows) or any(
-        len(r) != len(p) for r, p in zip(*rows[:2], strict=True)
-    ):
-        raise ValueError("the history's rows do not fit together")
+    tests = len(content["tested"])
+    for name, lengths in {"R": [tests], "psnr": [tests], "ssim": [0, tests], "renderings": [0, tests]}.items():
+        if len(content[name]) not in lengths:
+            raise ValueError(f"the length of the history's '{name}'")
+    if any(len(means) != len(groups) for means, groups in zip(content["R"], content["psnr"], strict=True)):
+        raise ValueError("the lengths of rows in the history")
     return History(
         **{
             **content,
