@@ -99,6 +99,14 @@ def test_a_run_of_a_comparison_equals_the_run_by_itself(finished: Path, shared_s
     assert main(alone) == 0
 
 
+def test_averaged_parameters_outlive_the_shared_first_task(shared_scene: Path, tmp_path: Path) -> None:
+    compared, alone = tmp_path / "both", tmp_path / "alone"
+    assert main(command(shared_scene, compared, "--strategies", "finetune", "replay", "--ema-decay", "0.9")) == 0
+    run = ["run", "--data", str(shared_scene), *QUICK, "--strategy", "replay", "--ema-decay", "0.9"]
+    assert main([*run, "--out", str(alone)]) == 0
+    assert_same_outcome(compared / "seed-0/replay", alone)
+
+
 def test_it_takes_more_configurations_and_seeds_later(
     shared_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

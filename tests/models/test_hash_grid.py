@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.kernels.twins import uniform
 from nerfcl.errors import NerfclError
 from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings, spherical_harmonics
 
@@ -138,3 +139,20 @@ def test_same_seed_same_field() -> None:
     for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
         assert not torch.equal(a, c)
+
+
+@pytest.mark.parametrize(("finest", "cells"), [(21, 8), (16, 8), (19, 16), (17, 5), (7, 8)])
+@torch.no_grad()
+def test_entries_that_are_kept_are_all_that_occupied_cells_read(finest: int, cells: int) -> None:
+    settings = HashGridSettings(base_resolution=3, max_resolution=finest, levels=3, table_size=2**14)
+    one = settings.build(torch.Generator().manual_seed(0))
+    one.table.copy_(uniform(*one.table.shape) + 0.5)  # no entry is 0 by chance
+    occupied = uniform(cells, cells, cells, seed=1) < 0.05
+    state = one.rendering_state(occupied)
+    unread = (state["table"] == 0.0).all(1)
+    assert 0.1 < unread.float().mean() < 1.0, "entries of empty space are left out"
+    corners = occupied.nonzero().repeat_interleave(4000, 0)
+    positions = (corners + uniform(len(corners), 3, seed=2)) / cells
+    before, _ = one.get_density(positions)
+    one.load_rendering_state(state)
+    assert torch.equal(one.get_density(positions)[0], before)

@@ -376,3 +376,24 @@ def test_state_makes_another_model_render_the_same() -> None:
     update(model, 2, first=3)
     update(other, 2, first=3)
     assert torch.equal(model.occupancy, other.occupancy)
+
+
+def test_a_state_dict_holds_all_that_decides_where_rays_are_sampled() -> None:
+    settings = settled(cells=16, steps=64)
+
+    def ball_at(positions: Tensor) -> Tensor:
+        return 40.0 * ((positions - 0.7).norm(dim=-1) < 0.15)
+
+    ball, other = (fog_model(ball_at, settings=settings) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        ball.begin_step(generator)
+    assert ball.bounds is not None
+    assert ball.bounds[0] > BOX.lower, "empty space around the ball is left out"
+    other.load_state_dict(ball.state_dict())
+    assert other.march_settings() == ball.march_settings()
+    origins = torch.tensor([[-4.0, 0.3, 0.4], [0.4, -4.0, 0.3]])
+    rays = Rays(origins, torch.nn.functional.normalize(0.4 - origins, dim=-1))
+    one, two = (model.render(rays, torch.Generator().manual_seed(1)) for model in (ball, other))
+    assert one.samples == two.samples > 0
+    assert torch.equal(one.depth, two.depth)

@@ -22,7 +22,7 @@ from nerfcl.strategies.replay import Replay, ReplayAll
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.training.checkpoints import save_checkpoint
 from nerfcl.training.learner import new_learner
-from online.pushing import RESERVOIR, SETTINGS, STRATEGIES, learned, push
+from online.pushing import RESERVOIR, SETTINGS, STRATEGIES, Gated, learned, push
 from support.learning import same
 from support.waiting import in_time, wait_until
 
@@ -165,3 +165,22 @@ def test_a_place_that_cannot_be_written_is_an_error_and_learning_goes_on(
             learner.save(tmp_path / "file" / "learner.pt")
         push(learner, scene.train, range(2, 4))
     assert learner.status().steps == 10
+
+
+def test_dropped_frames_are_still_counted_by_who_loads_it(
+    scene: Scene, model: OccupancyModelSettings, tmp_path: Path
+) -> None:
+    settings, strategy = replace(SETTINGS, queue_frames=2, when_full="drop-oldest"), Gated()
+    with OnlineLearner(model, strategy, settings) as learner:
+        push(learner, scene.train, range(2))
+        wait_until(lambda: not learner._queue._waiting)
+        push(learner, scene.train, range(2, 6))
+        assert learner.status().dropped == 2
+        strategy.steps.release(99)
+        learner.finish()
+        learner.save(tmp_path / "a.pt")
+        loaded = OnlineLearner.load(tmp_path / "a.pt", strategy)
+        assert loaded.status() == learner.status()
+        push(loaded, scene.train, range(2))
+        assert in_time(loaded.finish).dropped == 2
+        loaded.close()

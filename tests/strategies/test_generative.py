@@ -159,3 +159,21 @@ def test_no_pixel_is_kept(cameras: Callable[[], Cameras | PoseMixture], stream: 
     state.snapshot.take(model)
     assert state.nbytes == state.snapshot.nbytes + state.cameras.nbytes
     assert state.cameras.nbytes <= max(76 * len(stream[0].train), 4 * (8 * 55 + 6))
+
+
+def test_rays_that_see_nothing_are_kept_as_well_as_those_that_see_something_for_sure(scene: Scene) -> None:
+    opacities = torch.tensor([0.0, 0.5, 1.0, 0.39, 0.41, 0.61, 0.59, 0.2])
+
+    class Known(Snapshot):
+        def colour(self, pixels: Pixels) -> tuple[Pixels, torch.Tensor]:
+            return pixels, opacities.repeat(len(pixels))[: len(pixels)]
+
+    state = GenerativeState(Known(SnapshotSettings()), seeded(0, "a"), Cameras(), sure_only=True)
+    assert isinstance(state.cameras, Cameras)
+    state.cameras.add(scene.train)
+    drawn = state.cameras.sample_pixels(80, seeded(0, "a"))
+    kept = state.generate(64)
+    sure = ((opacities < 0.4) | (opacities > 0.6)).repeat(10).nonzero()[:, 0]
+    assert len(kept) == 50, "of 80"
+    assert torch.equal(kept.columns, drawn.columns[sure])
+    assert torch.equal(kept.rows, drawn.rows[sure])

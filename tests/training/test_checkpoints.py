@@ -104,7 +104,10 @@ def test_a_run_resumed_between_two_tasks_ends_as_without_a_stop(
     assert same((weights_of(learner), plain_history(history)), uninterrupted(text, tasks, settings))
 
 
-@pytest.mark.parametrize("settings", [ON_TASKS, BY_EPOCHS], ids=["steps", "epochs"])
+AVERAGED = replace(ON_TASKS, optimiser=OptimiserSettings(warm_up=2, ema_decay=0.8))
+
+
+@pytest.mark.parametrize("settings", [ON_TASKS, BY_EPOCHS, AVERAGED], ids=["steps", "epochs", "averaged"])
 @pytest.mark.parametrize("text", [*STRATEGIES, MANY_OPTIONS])
 def test_a_run_that_adopts_the_first_experience_ends_as_one_that_learned_it(
     text: str,

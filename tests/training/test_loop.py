@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
+from nerfcl.models.rendering.model import Model
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams.pixels import Pixels
-from nerfcl.streams.stream import Stream
+from nerfcl.streams.stream import Experience, Stream
 from nerfcl.training.loop import learn
 from nerfcl.training.optimisers import Adam
 from nerfcl.training.settings import EvaluationSettings, OptimiserSettings
@@ -203,3 +204,37 @@ def test_replay_takes_as_many_old_rays_as_new_ones_after_the_first_experience(
 
     learn(tasks, learner_of(Spy()), SHORT)
     assert sizes == [(128, 128)] * 12 + [(128, 256)] * 12
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.8])
+def test_a_strategy_is_handed_the_model_that_is_evaluated(
+    ema_decay: float, tasks: Stream, learner_of: MakeLearner
+) -> None:
+    handed: list[list[Tensor]] = []
+
+    @dataclass(frozen=True)
+    class Spy(FineTune):
+        def end(self, state: Any, experience: Experience, model: Model) -> None:
+            handed.append([value.detach().clone() for value in model.parameters()])
+
+    learner = learner_of(Spy())
+    learn(tasks, learner, replace(SHORT, optimiser=OptimiserSettings(ema_decay=ema_decay)), until=1)
+    assert same(handed, [list(learner.evaluated_model.parameters())])
+    assert same(handed, [list(learner.model.parameters())]) == (ema_decay == 0.0)
+
+
+def test_every_experience_draws_pixels_in_an_order_of_its_own(tasks: Stream, learner_of: MakeLearner) -> None:
+    drawn: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Spy(FineTune):
+        def batch(self, state: Any, new: Pixels) -> Pixels:
+            drawn.append(new.indices.clone())
+            return new
+
+    same_again = Stream((tasks[0], tasks[0], tasks[0]))
+    learn(same_again, learner_of(Spy()), replace(SHORT, steps=6))
+    orders = [torch.cat(drawn[6 * i : 6 * i + 6]) for i in range(3)]
+    assert all(sorted(order.tolist()) == list(range(tasks[0].train.pixels)) for order in orders)
+    matches = [float((orders[i] == orders[j]).float().mean()) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert max(matches) < 0.02, "chance is 1 in 768"
