@@ -91,8 +91,11 @@ def _kill(name: str, command: list[str], folder: Path, kills: int, seed: int) ->
                 process.kill()
                 process.wait()
                 counts[int(TENTHS * wait / seconds)] += 1
-        _run_to_end(command, out)
-        different.extend(f"{out.name}/{file}" for file in differences(whole, out))
+        try:
+            _run_to_end(command, out)
+            different.extend(f"{out.name}/{file}" for file in differences(whole, out))
+        except AssertionError as error:
+            different.append(str(error))
         shutil.rmtree(out)
 
     rounds = 0

@@ -152,6 +152,15 @@ def test_without_a_place_for_compiled_kernels_it_works_and_says_so(shared_scene:
     assert done.stderr.count("no folder to keep compiled kernels in can be written") == 1
 
 
+@pytest.mark.parametrize("place", ["--out", "--data", "--strategy"])
+def test_bytes_that_are_no_text_are_refused_in_one_line(place: str, shared_scene: Path, tmp_path: Path) -> None:
+    command = [*run(shared_scene, tmp_path / "out"), place]
+    process = start([*command, os.fsdecode(b"a\xff")])
+    printed = process.communicate(timeout=60.0)[1]
+    assert process.returncode == 2
+    assert printed == "nerfcl: 'a\\udcff': is not valid Unicode (UTF-8); use another name\n"
+
+
 def test_an_interrupt_while_workers_start_is_one_line(shared_scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["compare", "--data", str(shared_scene), *TASKS, "--strategies", "finetune", "replay", "--jobs", "2"]

@@ -31,6 +31,8 @@ OF_ALL_TRAININGS: list[tuple[list[str], str]] = [
     (["--rays", "6", "--rays-per-pixel", "4"], "--rays 6: must be a positive multiple of --rays-per-pixel 4"),
     (["--rays", "1000000000000"], "--rays 1000000000000: more than"),
     (["--rays-per-pixel", "2"], "--rays-per-pixel 2: must be a square number"),
+    (["--rays-per-pixel", "10000000000"], "--rays-per-pixel 10000000000: must be at most 1024"),
+    (["--img-wh", "1000000", "1000000"], "more than half of this machine's"),
     (["--learning-rate", "nan"], "--learning-rate nan: must be a positive number"),
     (["--learning-rate", "inf"], "--learning-rate inf: must be a positive number"),
     (["--momentum", "-1"], "--momentum -1.0: must not be negative"),

@@ -66,3 +66,7 @@ def test_spread_positions_are_evenly_apart(total: int, count: int) -> None:
     assert all(abs(gap - total / len(positions)) <= 1.0 for gap in gaps)
     margins = (positions[0], total - 1 - positions[-1]) if positions else ()
     assert all(abs(margin + 0.5 - 0.5 * total / len(positions)) <= 0.5 for margin in margins)
+
+
+def test_asking_for_more_positions_than_there_are_costs_nothing() -> None:
+    assert spread_positions(5, 10**12) == (0, 1, 2, 3, 4)

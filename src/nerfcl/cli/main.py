@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from nerfcl.cli import options
-from nerfcl.cli.program import run_program
+from nerfcl.cli.program import check_unicode, run_program
 from nerfcl.errors import Argument
 
 # Options of a single run -> those of a comparison.
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags: set[str] = set()
 
     def work() -> None:
+        check_unicode(arguments)
         if arguments == ["--version"]:
             from nerfcl import __version__
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from nerfcl.errors import Argument, NerfclError
 
 FAILED = 2
+_OF_MEMORY = ("can't allocate memory", "out of memory")  # in what PyTorch raises
 _NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 if hasattr(signal, "SIGHUP"):
     _NAMES[signal.SIGHUP] = "terminated, since its terminal was closed"
@@ -26,6 +27,19 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
+
+
+def check_unicode(arguments: Sequence[str]) -> None:
+    """Reject arguments with bytes that are no UTF-8, which neither JSON nor pictures can hold.
+
+    Raises:
+        NerfclError: names the first.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise NerfclError(f"{argument!a}: is not valid Unicode (UTF-8); use another name") from None
 
 
 def run_program(name: str, work: Callable[[], Any], spell: Callable[[Argument], str], how_to_resume: str) -> int:
@@ -57,7 +71,9 @@ def run_program(name: str, work: Callable[[], Any], spell: Callable[[Argument], 
         except KeyboardInterrupt:
             print(f"{name}: interrupted; {how_to_resume}", file=errors)
             return 128 + signal.SIGINT
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in _OF_MEMORY):
+                raise
             print(f"{name}: not enough memory; use smaller images, or fewer rays in a step", file=errors)
             return FAILED
         except OSError as error:

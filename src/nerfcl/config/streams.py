@@ -10,6 +10,7 @@ from typing import ClassVar
 from nerfcl.config import STREAMS
 from nerfcl.errors import Argument, require
 from nerfcl.registry import Registry
+from nerfcl.scenes.images import MOST_PIXELS
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene
 from nerfcl.streams.frames import make_trajectory
 from nerfcl.streams.stream import EvaluationGroup, Experience, Stream
@@ -133,6 +134,7 @@ class WatchedStream(StreamSettings):
     def __post_init__(self) -> None:
         sized = min(self.size) >= SMALLEST_IMAGE
         require(sized, self, "size", f"images must be at least {SMALLEST_IMAGE} pixels wide and high")
+        require(math.prod(self.size) <= MOST_PIXELS, self, "size", f"images may have at most {MOST_PIXELS:,} pixels")
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
         finite = self.box is None or all(map(math.isfinite, self.box))
         require(finite, self, "box", "must be four finite numbers")

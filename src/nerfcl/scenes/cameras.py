@@ -14,6 +14,8 @@ from torch import Tensor
 
 from nerfcl.errors import Argument, NerfclError
 
+MOST_PER_PIXEL = 1024  # rays through a pixel
+
 
 @dataclass(frozen=True)
 class Rays:
@@ -172,4 +174,6 @@ def _square_root(per_pixel: int) -> int:
     side = math.isqrt(max(per_pixel, 0))
     if side < 1 or side * side != per_pixel:
         raise NerfclError(Argument("rays_per_pixel", per_pixel), ": must be a square number (1, 4, 9, 16, ...)")
+    if per_pixel > MOST_PER_PIXEL:
+        raise NerfclError(Argument("rays_per_pixel", per_pixel), f": must be at most {MOST_PER_PIXEL}")
     return side

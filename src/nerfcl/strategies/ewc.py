@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Ewc(ParameterRegularization):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.ewc_lambda >= 0.0, self, "ewc_lambda", "must not be negative")
+        require(0.0 <= self.ewc_lambda < math.inf, self, "ewc_lambda", "must not be negative")
 
     @property
     def penalty_weight(self) -> float:

@@ -170,4 +170,5 @@ def spread_positions(total: int, count: int) -> tuple[int, ...]:
     """Spread at most `count` indices evenly over `total`; none if `total` is 0."""
     if not total:
         return ()
+    count = min(count, total)
     return tuple(sorted({round((i + 0.5) * total / count - 0.5) for i in range(count)}))

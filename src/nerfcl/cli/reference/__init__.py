@@ -3,10 +3,11 @@ fields."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from nerfcl.cli.program import run_program
+from nerfcl.cli.program import check_unicode, run_program
 from nerfcl.cli.reference.options import (
     check_eval,
     check_online,
@@ -35,7 +36,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         run(options)
 
     how = "the same command resumes from the last checkpoint in ckpts/"
-    return run_program("train.py", lambda: run(train_parser().parse_args(arguments)), spell, how)
+    return run_program("train.py", lambda: run(_parsed(train_parser(), arguments)), spell, how)
 
 
 def online_main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +49,7 @@ def online_main(arguments: Sequence[str] | None = None) -> int:
         run(options)
 
     how = "the same command without --resume resumes from the last finished chunk in ckpts/"
-    return run_program("train_online.py", lambda: run(online_parser().parse_args(arguments)), spell, how)
+    return run_program("train_online.py", lambda: run(_parsed(online_parser(), arguments)), spell, how)
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:
@@ -61,4 +62,10 @@ def eval_main(arguments: Sequence[str] | None = None) -> int:
         run(options)
 
     how = "the same command starts over"
-    return run_program("eval.py", lambda: run(eval_parser().parse_args(arguments)), spell, how)
+    return run_program("eval.py", lambda: run(_parsed(eval_parser(), arguments)), spell, how)
+
+
+def _parsed(parser: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    check_unicode(arguments)
+    return parser.parse_args(arguments)
