@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 import time
 from collections.abc import Callable
@@ -118,6 +119,8 @@ def broken_frames() -> dict[str, Callable[[Any, Any, Any], tuple[Any, Any, Any]]
         "NaN in the pose": lambda i, p, k: (i, put(p, (1, 3), np.nan), k),
         "infinite pose": lambda i, p, k: (i, put(p, (0, 3), np.inf), k),
         "pose beyond single precision": lambda i, p, k: (i, put(p, (0, 3), 1e300), k),
+        "another galaxy": lambda i, p, k: (i, put(p, (0, 3), 2e6), k),
+        "huge": lambda i, p, k: (np.broadcast_to(i[:1, :1], (2**15, 2**15, 3)), p, k),
         "no rotation": lambda i, p, k: (i, p @ scaled, k),
         "a mirror": lambda i, p, k: (i, p @ mirrored, k),
         "zeros": lambda i, p, k: (i, p * 0.0, k),
@@ -183,6 +186,11 @@ def test_strategies_that_need_boundaries_and_streams_of_scenes_are_refused(model
     ("changes", "message"),
     [
         ({"chunk_frames": 0}, "chunk_frames=0"),
+        ({"chunk_frames": 1.5}, "chunk_frames=1.5: must be a whole number"),
+        ({"queue_frames": math.inf}, "queue_frames=inf: must be a whole number"),
+        ({"steps_per_chunk": 1.5}, "steps_per_chunk=1.5: must be a whole number"),
+        ({"rays": 2**40}, "do not fit into memory"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
         ({"steps_per_chunk": 0}, "steps_per_chunk=0"),
         ({"rays": 0}, "rays=0"),
         ({"ema_decay": 1.0}, "ema_decay=1.0"),
@@ -194,6 +202,42 @@ def test_strategies_that_need_boundaries_and_streams_of_scenes_are_refused(model
 def test_settings_that_cannot_be_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(NerfclError, match=message):
         OnlineSettings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((0, 0, 0), -1.0, 16), "side=-1.0: must be a positive number"),
+        (((0, 0, 0), 0.0, 16), "side=0.0: must be a positive number"),
+        (((0, 0, 0), math.inf, 16), "finite numbers|positive number"),
+        (((0, math.nan, 0), 1.0, 16), "must be three finite numbers"),
+        (((0, 1e300, 0), 1.0, 16), "must be three finite numbers"),
+        (((0, 0), 1.0, 16), r"center=\(0, 0\): must be three numbers"),
+        (((0, 0, 0), 1.0, 0), "image_width=0: must be at least"),
+        (((0, 0, 0), 1.0, -5), "image_width=-5: must be at least"),
+    ],
+)
+def test_cubes_that_cannot_be_are_refused_by_name(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(NerfclError, match=message):
+        OnlineLearner.around(*arguments)
+
+
+@pytest.mark.parametrize("background", [(1.0, math.nan, 1.0), (2.0, 0.0, 0.0), (-0.1, 0.0, 0.0), (1.0, 1.0)])
+def test_backgrounds_that_are_no_colours_are_refused(background: Any) -> None:
+    with pytest.raises(NerfclError, match="background=.*must be three numbers between 0 and 1"):
+        OnlineLearner.around((0.0, 0.0, 0.0), 1.0, 16, background=background)
+
+
+def test_double_precision_is_rendered_as_it_is_learned(scene: Scene, model: OccupancyModelSettings) -> None:
+    camera = scene.train.camera(0)
+    double = replace(camera, world_from_camera=camera.world_from_camera.double(), intrinsics=camera.intrinsics.double())
+    with OnlineLearner(model, FineTune(), SETTINGS) as learner:
+        learner.observe(scene.train.images[0], double.world_from_camera, double.intrinsics)
+        learner.finish()
+        assert torch.equal(learner.render(double).rgb, learner.render(camera).rgb)
+        for size in ({"width": 0}, {"height": 0}, {"width": -1}):
+            with pytest.raises(NerfclError, match="cannot be rendered"):
+                learner.render(replace(camera, **size))
 
 
 # --- ends ---

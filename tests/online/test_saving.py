@@ -184,3 +184,37 @@ def test_dropped_frames_are_still_counted_by_who_loads_it(
         push(loaded, scene.train, range(2))
         assert in_time(loaded.finish).dropped == 2
         loaded.close()
+
+
+IMAGES, POSES, INTRINSICS = torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.eye(4)[None], torch.ones(1, 4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seen": -5},
+        {"seen": "many"},
+        {"dropped": None},
+        {"size": "large"},
+        {"size": [16]},
+        {"frames": [[1, 2, 3]]},
+        {"frames": [[IMAGES, POSES]]},
+        {"frames": [[IMAGES, POSES * torch.nan, INTRINSICS]]},
+        {"frames": [[IMAGES, POSES[0], INTRINSICS]]},
+        {"frames": [[IMAGES.float(), POSES, INTRINSICS]]},
+        {"frames": [[IMAGES, POSES, -INTRINSICS]]},
+        {"frames": [], "in_flight": True},
+    ],
+)
+def test_frames_that_make_no_sense_are_refused(
+    change: dict[str, Any], scene: Scene, model: OccupancyModelSettings, tmp_path: Path
+) -> None:
+    with OnlineLearner(model, FineTune(), SETTINGS) as learner:
+        push(learner, scene.train, range(2))
+        learner.finish()
+        learner.save(tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    content["extra"].update(change)
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(NerfclError, match=r"^[^\n]*a\.pt: [^\n]*$"):
+        OnlineLearner.load(tmp_path / "a.pt")

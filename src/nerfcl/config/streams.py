@@ -163,7 +163,9 @@ class PushedStream(StreamSettings):
     when_full: str = "block"
 
     def __post_init__(self) -> None:
-        require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
+        for name in ("chunk_frames", "queue_frames"):
+            whole = float(getattr(self, name)).is_integer() and getattr(self, name) >= 1
+            require(whole, self, name, "must be a whole number of at least 1")
         enough = self.queue_frames >= self.chunk_frames
         chunk = Argument("chunk_frames", self.chunk_frames, type(self))
         require(enough, self, "queue_frames", "must be at least ", chunk, ", or no chunk could ever be learned")

@@ -24,8 +24,8 @@ from nerfcl.online.queue import FrameQueue
 from nerfcl.online.settings import Observed, OnlineSettings
 from nerfcl.online.step_lock import StepLock
 from nerfcl.scenes.cameras import Camera
-from nerfcl.scenes.frame import posed_frame, unnamed_views
-from nerfcl.scenes.scene import SMALLEST_IMAGE, Box
+from nerfcl.scenes.frame import posed_frame
+from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Views
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.streams.stream import Experience
@@ -269,9 +269,22 @@ class OnlineLearner:
         save_checkpoint(path, self._learner, experiment, model, extra=extra, keep_previous=keep_previous)
 
     def _restore_frames(self, extra: dict[str, Any]) -> None:
-        frames = [unnamed_views(*parts) for parts in extra["frames"]]
-        self._queue.restore(frames, extra["in_flight"], extra["seen"], extra["dropped"])
-        self._queue.size = None if extra["size"] is None else tuple(extra["size"])
+        """Restore what `_write` saved.
+
+        Raises:
+            KeyError, TypeError, ValueError, NerfclError: it is incomplete or damaged.
+        """
+        frames = []
+        for number, (images, poses, intrinsics) in enumerate(extra["frames"]):
+            parts = zip(images, poses, intrinsics, strict=True)
+            frames.append(Views.concatenate([posed_frame(*part, number) for part in parts]))
+        counts, size = (extra["seen"], extra["dropped"]), extra["size"]
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise ValueError(f"frames were seen and dropped {counts} times")
+        if size is not None and not (len(size) == 2 and all(isinstance(side, int) for side in size)):
+            raise ValueError(f"frames of size {size!r}")
+        self._queue.restore(frames, bool(extra["in_flight"]), *counts)
+        self._queue.size = None if size is None else tuple(size)
         self._kept = self._frames_kept()
         if frames:
             self._start()

@@ -36,7 +36,8 @@ class OnlineSettings:
     when_full: str = "block"
 
     def __post_init__(self) -> None:
-        require(self.steps_per_chunk >= 1, self, "steps_per_chunk", "must be at least 1")
+        whole = float(self.steps_per_chunk).is_integer() and self.steps_per_chunk >= 1
+        require(whole, self, "steps_per_chunk", "must be a whole number of at least 1")
         _ = self.stream, self.training  # building these validates the other fields
 
     @property

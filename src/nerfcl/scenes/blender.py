@@ -12,7 +12,7 @@ import torch
 from nerfcl.errors import NerfclError
 from nerfcl.files import read_json
 from nerfcl.progress import Track
-from nerfcl.scenes.cameras import focal_from_angle, is_rotation
+from nerfcl.scenes.cameras import FARTHEST, focal_from_angle, is_rotation
 from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.images import IMAGE_SUFFIXES, check_all_there, read_images, size_of_first
 from nerfcl.scenes.names import view_names
@@ -21,7 +21,6 @@ from nerfcl.scenes.scene import Scene, Views, box_seen_by
 HAS_SPHERIC_POSES = False
 
 WHITE = (1.0, 1.0, 1.0)
-FARTHEST = 1e6  # world units from the origin to a camera; beyond, single precision is too coarse
 NARROWEST = 1e-4  # radians between an angle of view and 0 or pi
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nerfcl.errors import Argument, NerfclError
 
+FARTHEST = 1e6  # world units from the origin to a camera; beyond, single precision is too coarse
 MOST_PER_PIXEL = 1024  # rays through a pixel
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
-from nerfcl.scenes.cameras import is_rotation
+from nerfcl.scenes.cameras import FARTHEST, is_rotation
+from nerfcl.scenes.images import MOST_PIXELS
 from nerfcl.scenes.scene import Views
 
 
@@ -28,6 +30,8 @@ def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: 
     Raises:
         NerfclError: the frame is invalid; says why.
     """
+    if math.prod(getattr(image, "shape", ())) > 3 * MOST_PIXELS:  # before it is copied
+        raise NerfclError(f"frame {number}: the image has more than {MOST_PIXELS:,} pixels; make it smaller")
     try:
         pixels, pose, lens = _copy(image), _copy(world_from_camera).double(), _copy(intrinsics).double()
     except (TypeError, ValueError, RuntimeError) as error:
@@ -41,14 +45,11 @@ def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: 
         raise NerfclError(f"frame {number}: the pose must be a 4x4 matrix of finite numbers")
     if not is_rotation(pose[:3, :3]):
         raise NerfclError(f"frame {number}: the pose's upper 3x3 part is not a rotation")
+    if pose[:3, 3].abs().max() > FARTHEST:
+        raise NerfclError(f"frame {number}: the camera is farther than {FARTHEST:,.0f} units from the origin")
     if lens.shape != (4,) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
         raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, with positive fx and fy")
-    return unnamed_views(pixels[None], pose.float()[None], lens.float()[None])
-
-
-def unnamed_views(images: Tensor, poses: Tensor, intrinsics: Tensor) -> Views:
-    """Build views without names; see `Views`."""
-    return Views(images, poses, intrinsics, ("",) * len(images))
+    return Views(pixels[None], pose.float()[None], lens.float()[None], ("",))
 
 
 def _copy(value: Any) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from nerfcl.errors import Argument, NerfclError, require
 from nerfcl.scenes.cameras import Camera
 
+LARGEST = 1e12  # world units of a box; single precision still computes with it
 SMALLEST_IMAGE = 11  # pixels; the window size of SSIM
 
 Colour = tuple[float, float, float]
@@ -111,12 +111,19 @@ class Box:
     side: float
 
     def __post_init__(self) -> None:
-        require(all(map(math.isfinite, self.lower)), self, "lower", "must be finite numbers")
-        require(0.0 < self.side < math.inf, self, "side", "must be a positive number")
+        near = len(self.lower) == 3 and all(abs(number) <= LARGEST for number in self.lower)
+        require(near, self, "lower", f"must be three finite numbers of at most {LARGEST:.0e}")
+        require(0.0 < self.side <= LARGEST, self, "side", f"must be a positive number of at most {LARGEST:.0e}")
 
     @staticmethod
     def around(center: tuple[float, float, float], side: float) -> Box:
-        """Build the cube with this centre and edge length, in world units."""
+        """Build the cube with this centre and edge length, in world units.
+
+        Raises:
+            NerfclError: they are not finite, or not three numbers and a positive one.
+        """
+        if len(center) != 3:
+            raise NerfclError(Argument("center", tuple(center)), ": must be three numbers")
         x, y, z = (middle - 0.5 * side for middle in center)
         return Box((x, y, z), side)
 

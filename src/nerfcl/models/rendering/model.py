@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from nerfcl.errors import NerfclError
 from nerfcl.models.fields.field import FieldSettings
 from nerfcl.models.rendering import MODELS
 from nerfcl.registry import Registry
@@ -123,8 +124,10 @@ def render_image(model: Model, camera: Camera, *, rays_per_pixel: int = 1, chunk
         rgb (H, W, 3), depth (H, W) and opacity (H, W).
 
     Raises:
-        NerfclError: `rays_per_pixel` is not a square number.
+        NerfclError: `rays_per_pixel` is not a square number, or the image has no pixels.
     """
+    if min(camera.width, camera.height) < 1:
+        raise NerfclError(f"camera: an image of {camera.width}x{camera.height} pixels cannot be rendered")
     camera = replace(
         camera,
         world_from_camera=torch.as_tensor(camera.world_from_camera, dtype=torch.float32),

@@ -86,6 +86,10 @@ class OccupancyModelSettings(ModelSettings):
     occupancy: OccupancySettings = dataclasses.field(default_factory=OccupancySettings)
     ndc: Ndc | None = None
 
+    def __post_init__(self) -> None:
+        colour = len(self.background) == 3 and all(0.0 <= part <= 1.0 for part in self.background)
+        require(colour, self, "background", "must be three numbers between 0 and 1")
+
     @classmethod
     def for_scene(cls, field: FieldSettings, scene: Scene) -> Self:
         """Return settings that suit a scene's images."""
