@@ -224,7 +224,7 @@ def test_cubes_that_cannot_be_are_refused_by_name(arguments: tuple[Any, ...], me
 
 @pytest.mark.parametrize("background", [(1.0, math.nan, 1.0), (2.0, 0.0, 0.0), (-0.1, 0.0, 0.0), (1.0, 1.0)])
 def test_backgrounds_that_are_no_colours_are_refused(background: Any) -> None:
-    with pytest.raises(NerfclError, match="background=.*must be three numbers between 0 and 1"):
+    with pytest.raises(NerfclError, match=r"background=.*must be three numbers between 0 and 1"):
         OnlineLearner.around((0.0, 0.0, 0.0), 1.0, 16, background=background)
 
 
