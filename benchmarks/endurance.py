@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +23,8 @@ import nerfcl  # noqa: F401  isort: skip: configures thread pools before torch s
 from attacks.failures import measure_failures
 from attacks.interleavings import play
 from attacks.kills import TENTHS, measure_kills
-from attacks.mutations import SLOWEST, measure_mutations
-from attacks.writers import measure_rivals
+from attacks.mutations import SLOWEST, Mutated, measure_mutations
+from attacks.writers import Rivals, measure_rivals
 from machine import processor, versions
 
 from nerfcl.files import write_json, written_aside
@@ -75,11 +76,15 @@ def _kills(options: argparse.Namespace) -> Part:
 
 
 def _mutations(options: argparse.Namespace) -> Part:
-    return asdict(measure_mutations(options.folder / "mutations", options.mutations, options.seed, 2))
+    return _plain(measure_mutations(options.folder / "mutations", options.mutations, options.seed, 2))
 
 
 def _writers(options: argparse.Namespace) -> Part:
-    return asdict(measure_rivals(options.folder / "writers", options.pairs))
+    return _plain(measure_rivals(options.folder / "writers", options.pairs))
+
+
+def _plain(measured: Mutated | Rivals) -> Part:
+    return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(measured).items()}
 
 
 def _failures(options: argparse.Namespace) -> Part:
