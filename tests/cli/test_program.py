@@ -111,6 +111,7 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_again(shared_scen
     os.rename(out, tmp_path / "moved")
     printed = process.communicate(timeout=60.0)[1]
     assert process.returncode == 2
+    assert "Traceback" not in printed
     last = printed.splitlines()[-1]
     assert last.startswith(f"nerfcl: {out}")
     assert "was removed while it was written to" in last or "cannot be written (No such file or directory)" in last

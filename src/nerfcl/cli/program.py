@@ -59,6 +59,7 @@ def run_program(name: str, work: Callable[[], Any], spell: Callable[[Argument], 
     with ExitStack() as stack:
         output = stack.enter_context(_tolerant("stdout"))
         errors = stack.enter_context(_tolerant("stderr"))
+        stack.enter_context(_quiet_threads())
         try:
             with _signals_as_exceptions():
                 work()
@@ -106,6 +107,22 @@ def _signals_as_exceptions() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Print no traceback of a file's error in a thread: that of TensorBoard hands it on to the next call as well."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager
