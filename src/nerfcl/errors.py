@@ -92,3 +92,22 @@ def require(condition: bool, settings: object, name: str, *why: object) -> None:
     """
     if not condition:
         raise NerfclError(Argument(name, getattr(settings, name), type(settings)), ": ", *why)
+
+
+def require_between(settings: object, name: str, least: float, most: float) -> None:
+    """Reject a field of a settings dataclass unless least <= value <= most.
+
+    Raises:
+        NerfclError: it is smaller, larger or NaN.
+    """
+    require(least <= getattr(settings, name) <= most, settings, name, f"must lie between {least} and {most}")
+
+
+def require_count(settings: object, name: str) -> None:
+    """Reject a field of a settings dataclass unless it is a whole number of at least 1.
+
+    Raises:
+        NerfclError: it is not.
+    """
+    value = getattr(settings, name)
+    require(float(value).is_integer() and value >= 1, settings, name, "must be a whole number of at least 1")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nerfcl.config import STREAMS
-from nerfcl.errors import Argument, require
+from nerfcl.errors import Argument, require, require_count
 from nerfcl.registry import Registry
 from nerfcl.scenes.images import MOST_PIXELS
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene
@@ -164,8 +164,7 @@ class PushedStream(StreamSettings):
 
     def __post_init__(self) -> None:
         for name in ("chunk_frames", "queue_frames"):
-            whole = float(getattr(self, name)).is_integer() and getattr(self, name) >= 1
-            require(whole, self, name, "must be a whole number of at least 1")
+            require_count(self, name)
         enough = self.queue_frames >= self.chunk_frames
         chunk = Argument("chunk_frames", self.chunk_frames, type(self))
         require(enough, self, "queue_frames", "must be at least ", chunk, ", or no chunk could ever be learned")

@@ -17,7 +17,7 @@ from nerfcl.experiments.execute import compilation_seconds
 from nerfcl.files import as_file_name, write_json, written_aside
 from nerfcl.reports.live.progress import track
 from nerfcl.scenes.cameras import pixel_offsets
-from nerfcl.scenes.digest import changes, digest_of
+from nerfcl.scenes.digest import changes, digest_of_views
 from nerfcl.scenes.names import numbered
 from nerfcl.scenes.scene import Views
 from nerfcl.scenes.watched import WatchedFolder
@@ -119,7 +119,7 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
     asked = replace(scene, data=request.data or scene.data, size=request.size or scene.size)
     loaded, split = asked.load(track), request.split or "test"
     if request.data is None and asked == scene and checkpoint.data is not None:
-        found = changes({split: checkpoint.data.get(split)}, digest_of(loaded))
+        found = changes(checkpoint.data, {split: digest_of_views(getattr(loaded, split))})
         if found:
             why = f": has changed since {request.checkpoint} was written ({'; '.join(found)}); restore it, or give "
             raise NerfclError(f"{asked.data}", why, Argument("data"), " to evaluate with it nevertheless")

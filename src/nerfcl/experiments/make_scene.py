@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerfcl.errors import Argument, NerfclError, require
+from nerfcl.errors import Argument, NerfclError, require, require_between
 from nerfcl.experiments.folders import claimed
 from nerfcl.files import written_aside
 from nerfcl.jobs import workers
@@ -63,8 +63,8 @@ class MakeSceneSettings:
         least = LEAST_CHUNK * (self.chunks if spiral else 1)
         why = f"must be at least {least}{f', {LEAST_CHUNK} for each chunk' if spiral else ''}"
         require(self.frames >= least, self, "frames", why)
-        require(1 <= self.samples <= MOST_SAMPLES, self, "samples", f"must lie between 1 and {MOST_SAMPLES}")
-        require(0 <= self.seed < 2**31, self, "seed", f"must lie between 0 and {2**31 - 1}")
+        require_between(self, "samples", 1, MOST_SAMPLES)
+        require_between(self, "seed", 0, 2**31 - 1)
         sized = SMALLEST_IMAGE <= min(self.img_wh) <= max(self.img_wh) <= LARGEST_IMAGE
         require(sized, self, "img_wh", f"images must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels wide and high")
 

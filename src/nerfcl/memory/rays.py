@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from nerfcl.errors import require
+from nerfcl.errors import require, require_between
 from nerfcl.memory.cameras import BYTES_PER_CAMERA, Cameras
 from nerfcl.memory.draw import DRAWS, Draw
 from nerfcl.memory.fill import FILLS, Candidates, Fill, Teacher, TeacherOutput
@@ -42,7 +42,7 @@ class DrawSettings:
     def __post_init__(self) -> None:
         require(self.draw in DRAWS, self, "draw", f"must be one of {', '.join(DRAWS)}")
         for name in ("exploration", "centre_weight"):
-            require(0.0 <= getattr(self, name) <= 1.0, self, name, "must lie between 0 and 1")
+            require_between(self, name, 0, 1)
             applies = self.draw_policy.uses_weights or not getattr(self, name)
             require(applies, self, name, "needs a draw policy with weights, such as 'weighted'")
 

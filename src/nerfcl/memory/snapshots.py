@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfcl.errors import require
+from nerfcl.errors import require, require_between
 from nerfcl.memory.quantisation import BITS, pack, packed_tensor, unpack, unpacked_bytes
 from nerfcl.models.rendering.model import Model, Rendering
 from nerfcl.scenes.cameras import pixel_offsets, pixel_rays
@@ -33,7 +33,7 @@ class SnapshotSettings:
     every: int = 1
 
     def __post_init__(self) -> None:
-        require(4 <= self.bits <= 8, self, "bits", "must lie between 4 and 8")
+        require_between(self, "bits", 4, 8)
         require(self.every >= 1, self, "every", "must be at least 1")
 
 

@@ -34,7 +34,6 @@ class FrameQueue:
         self.closed = False
         self.error: BaseException | None = None
         self._waiting: deque[Views] = deque()
-        self._numbers: deque[int] = deque()  # of the waiting frames
         self._chunk_number = 0  # of the first frame in flight
         self._targets: list[int] = []  # numbers of frames up to which somebody waits for them to be learned
 
@@ -63,7 +62,6 @@ class FrameQueue:
             full = self._is_full()
             if full and self.settings.when_full == "drop-oldest":
                 self._waiting.popleft()
-                self._numbers.popleft()
                 self.dropped += 1
             elif full and not may_wait:
                 raise NerfclError(f"frame {self.seen}: the queue is full, and this thread cannot wait for its own work")
@@ -71,7 +69,6 @@ class FrameQueue:
                 self._wait(lambda: not self._is_full())
                 self.check_open()
             self._waiting.append(frame)
-            self._numbers.append(self.seen)
             self.seen += 1
             self.changed.notify_all()
             return full
@@ -87,10 +84,8 @@ class FrameQueue:
                 return None
             if self.chunk is None:
                 count = min(self.settings.chunk_frames, len(self._waiting))
-                self._chunk_number = self._numbers[0]
+                self._chunk_number = self._first()
                 self.chunk = Views.concatenate([self._waiting.popleft() for _ in range(count)])
-                for _ in range(count):
-                    self._numbers.popleft()
                 self.changed.notify_all()
             return self.chunk
 
@@ -155,18 +150,14 @@ class FrameQueue:
         self.seen, self.dropped = seen, dropped
         if frames:
             self.size = (frames[0].width, frames[0].height)
-        first = seen - sum(map(len, frames))
         if in_flight:
-            self.chunk, self._chunk_number = frames[0], first
-            frames, first = frames[1:], first + len(frames[0])
+            self.chunk, self._chunk_number = frames[0], seen - sum(map(len, frames))
+            frames = frames[1:]
         self._waiting.extend(frames)
-        self._numbers.extend(range(first, first + len(frames)))
 
     def _first(self) -> int:
-        """Return the number of the first frame that is not learned."""
-        if self.chunk is not None:
-            return self._chunk_number
-        return self._numbers[0] if self._numbers else self.seen
+        """Return the number of the first frame that is not learned; those that wait are the last that were seen."""
+        return self.seen - len(self._waiting) if self.chunk is None else self._chunk_number
 
     def _is_full(self) -> bool:
         return len(self._waiting) >= self.settings.queue_frames
@@ -174,7 +165,7 @@ class FrameQueue:
     def _is_ready(self) -> bool:
         if self.chunk is not None or len(self._waiting) >= self.settings.chunk_frames:
             return True
-        return bool(self._waiting) and any(target > self._numbers[0] for target in self._targets)
+        return bool(self._waiting) and any(target > self._first() for target in self._targets)
 
     def _wait(self, until: Callable[[], bool]) -> None:
         self.changed.wait_for(lambda: until() or self.closed or self.error is not None)

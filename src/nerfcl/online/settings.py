@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nerfcl.config.streams import PushedStream
-from nerfcl.errors import require
+from nerfcl.errors import require_count
 from nerfcl.training.settings import OptimiserSettings, TrainingSettings
 
 
@@ -36,8 +36,7 @@ class OnlineSettings:
     when_full: str = "block"
 
     def __post_init__(self) -> None:
-        whole = float(self.steps_per_chunk).is_integer() and self.steps_per_chunk >= 1
-        require(whole, self, "steps_per_chunk", "must be a whole number of at least 1")
+        require_count(self, "steps_per_chunk")
         _ = self.stream, self.training  # building these validates the other fields
 
     @property

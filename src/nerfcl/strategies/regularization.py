@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfcl.errors import Argument, require
+from nerfcl.errors import Argument, require, require_between
 from nerfcl.memory.quantisation import BITS, pack, packed_tensor, unpack, unpacked_bytes
 from nerfcl.models.rendering.model import Model, Rendering
 from nerfcl.scenes.cameras import pixel_offsets, pixel_rays
@@ -96,11 +96,11 @@ class ParameterRegularization(Strategy, ABC):
 
     def __post_init__(self) -> None:
         pixel_offsets(self.rays_per_pixel)  # must be a square number
-        require(0.0 <= self.importance_decay <= 1.0, self, "importance_decay", "must lie between 0 and 1")
+        require_between(self, "importance_decay", 0, 1)
         in_range = 1 <= self.importance_batch <= self.importance_rays
         limit = Argument("importance_rays", self.importance_rays, type(self))
         require(in_range, self, "importance_batch", "must be at least 1 and at most ", limit)
-        require(4 <= self.snapshot_bits <= 8, self, "snapshot_bits", "must lie between 4 and 8")
+        require_between(self, "snapshot_bits", 4, 8)
 
     @property
     @abstractmethod

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from nerfcl.errors import require
+from nerfcl.errors import require, require_between
 from nerfcl.models import kernels
 from nerfcl.models.fields.field import Field, FieldSettings
 
@@ -53,10 +53,10 @@ class HashGridSettings(FieldSettings):
     def __post_init__(self) -> None:
         in_range = self.max_resolution is None or self.base_resolution <= self.max_resolution <= _FINEST
         require(in_range, self, "max_resolution", f"must lie between {self.base_resolution} and {_FINEST}")
-        require(1 <= self.base_resolution <= _FINEST, self, "base_resolution", f"must lie between 1 and {_FINEST}")
+        require_between(self, "base_resolution", 1, _FINEST)
         limits = {"levels": 16, "width": 1024, "geometry_features": 1024, "table_size": _LARGEST_TABLE}
         for name, most in limits.items():
-            require(1 <= getattr(self, name) <= most, self, name, f"must lie between 1 and {most}")
+            require_between(self, name, 1, most)
         require(self.table_size.bit_count() == 1, self, "table_size", "must be a power of two")
         require(abs(self.log_density) <= _LARGEST_LOG_DENSITY, self, "log_density", "must lie between -11 and 11")
 

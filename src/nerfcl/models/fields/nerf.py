@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nerfcl.errors import require
+from nerfcl.errors import require, require_between
 from nerfcl.models.fields.field import Field, FieldSettings
 
 _POSITION_FREQUENCIES, _DIRECTION_FREQUENCIES = 10, 4
@@ -51,7 +51,7 @@ class NerfSettings(FieldSettings):
         require(self.importance >= 0, self, "importance", "must not be negative")
         for name in ("samples", "importance"):
             require(getattr(self, name) <= _MOST_SAMPLES, self, name, f"must be at most {_MOST_SAMPLES}")
-        require(1 <= self.chunk <= 2**24, self, "chunk", "must lie between 1 and 16777216")
+        require_between(self, "chunk", 1, 2**24)
         for name in ("perturb", "noise_std"):
             require(0.0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from nerfcl.errors import require
+from nerfcl.errors import require, require_between
 from nerfcl.models import kernels
 from nerfcl.models.fields.field import Field, FieldSettings
 from nerfcl.models.kernels.layout import Corner
@@ -54,7 +54,7 @@ class OccupancySettings:
 
     def __post_init__(self) -> None:
         for name, most in (("cells", 256), ("steps", 2 * 4096), ("coarse", 1024), ("update_every", 2**31)):
-            require(1 <= getattr(self, name) <= most, self, name, f"must lie between 1 and {most}")
+            require_between(self, name, 1, most)
         for name in ("warm_up", "full_updates"):
             require(getattr(self, name) >= 0, self, name, "must not be negative")
         for name in ("occ_threshold", "early_stop_eps", "decay"):
