@@ -79,17 +79,17 @@ def _full_disk(command: list[str], out: Path) -> subprocess.Popen[str]:
 
 def _unwritable(command: list[str], out: Path) -> subprocess.Popen[str]:
     out.mkdir(mode=0o555)
-    process = start(command, preexec_fn=_drop_privileges)
+    process = start(command, preexec_fn=drop_privileges)
     process.wait()
     out.chmod(0o755)
     return process
 
 
-def _drop_privileges() -> None:
+def drop_privileges() -> None:
     """Let permissions hold for root, too."""
     if os.geteuid() == 0:
         for capability in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
-            ctypes.CDLL(None).prctl(24, capability)  # PR_CAPBSET_DROP
+            assert ctypes.CDLL(None).prctl(24, capability) == 0  # PR_CAPBSET_DROP
 
 
 def _vanishing(command: list[str], out: Path) -> subprocess.Popen[str]:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from benchmarks.attacks.failures import drop_privileges
+from benchmarks.attacks.folders import start
 
 from cli.quick import TASKS
 from support.folders import temporary_files
 from support.waiting import wait_until
 
 LONG = ["--steps", "4000", "--frame-every", "0"]
-
-
-def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(
-        [sys.executable, "-m", "nerfcl", *arguments], text=True, **{"env": environment, **streams, **options}
-    )
 
 
 def run(scene: Path, out: Path, *more: str) -> list[str]:
@@ -118,18 +109,11 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_again(shared_scen
     assert not (out / "checkpoints").exists()
 
 
-def without_privileges() -> None:
-    """Let permissions hold for root, too."""
-    if os.geteuid() == 0:
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
-            assert ctypes.CDLL(None).prctl(24, capability) == 0  # PR_CAPBSET_DROP
-
-
 @pytest.mark.parametrize("mode", [0o555, 0o444, 0o000])
 def test_a_folder_that_may_not_be_written_or_entered_is_refused(mode: int, shared_scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir(mode=mode)
-    process = start(run(shared_scene, out), preexec_fn=without_privileges)
+    process = start(run(shared_scene, out), preexec_fn=drop_privileges)
     printed = process.communicate(timeout=60.0)[1]
     assert process.returncode == 2
     assert printed.splitlines()[-1].startswith(f"nerfcl: --out {out}: cannot be used (")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ COMMANDS: dict[str, Callable[..., list[str]]] = {"run": run, "compare": compare,
 # --- the same data ---
 
 
+@contextmanager
+def restored(scene: Path, copy: Path) -> Iterator[None]:
+    """Let a scene be changed, and undo it."""
+    shutil.copytree(scene, copy)
+    try:
+        yield
+    finally:
+        shutil.rmtree(scene)
+        shutil.copytree(copy, scene)
+
+
 def invert(path: Path) -> None:
     image = np.asarray(Image.open(path)).copy()
     image[..., :3] = 255 - image[..., :3]
@@ -97,15 +109,11 @@ CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_changed_data_is_refused_and_what_changed_is_said(
     command: str, what: str, scene: Path, finished: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = shutil.copytree(scene, tmp_path / "kept")
     before = {path: path.read_bytes() for path in finished[command].rglob("*.*") if path.is_file()}
     change, words = CHANGES[what]
-    try:
+    with restored(scene, tmp_path / "kept"):
         change(scene)
         line = refused(main, COMMANDS[command](scene, finished[command]), capsys)
-    finally:
-        shutil.rmtree(scene)
-        shutil.copytree(kept, scene)
     assert "--data: has changed since" in line
     assert words in line
     assert before == {path: path.read_bytes() for path in finished[command].rglob("*.*") if path.is_file()}
@@ -138,17 +146,13 @@ def test_changed_data_is_evaluated_only_on_request(
     finished: dict[str, Path], scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = str(finished["run"] / "checkpoints/task-2.pt")
-    kept = shutil.copytree(scene, tmp_path / "kept")
-    try:
+    with restored(scene, tmp_path / "kept"):
         invert(scene / "test/r_1.png")
         line = refused(main, ["eval", checkpoint, "--out", str(tmp_path / "out")], capsys, out=tmp_path / "out")
         assert "has changed since" in line
         assert "test images" in line
         assert line.endswith("or give --data to evaluate with it nevertheless")
         assert main(["eval", checkpoint, "--data", str(scene), "--out", str(tmp_path / "out")]) == 0
-    finally:
-        shutil.rmtree(scene)
-        shutil.copytree(kept, scene)
 
 
 # --- the same experiment ---
