@@ -44,14 +44,16 @@ class OnlineLearner:
     learning; see `FrameQueue` for the states of frames. Within a strategy's hook, which runs in the background thread,
     `render`, `status` and `close` work, `observe` unless it had to wait, and `finish` and `save` raise an error.
 
-    | method | open | closed | failed |
-    |---|---|---|---|
-    | `observe` | queues, waits or drops | error | error |
-    | `finish` | waits for all frames observed before | error if frames are left | error |
-    | `render`, `evaluated_model` | between two steps | at once | at once |
-    | `status` | counts | counts | error |
-    | `save` | between two steps | at once | error |
-    | `close` | ends the thread after its step | waits for its end | waits for its end |
+    =============================  ===========================  ========================  ==================
+    method                         open                         closed                    failed
+    =============================  ===========================  ========================  ==================
+    `observe`                      queues, waits or drops       error                     error
+    `finish`                       waits for frames so far      error if frames are left  error
+    `render`, `evaluated_model`    between two steps            at once                   at once
+    `status`                       counts                       counts                    error
+    `save`                         between two steps            at once                   error
+    `close`                        ends the thread              waits for its end         waits for its end
+    =============================  ===========================  ========================  ==================
 
     Args:
         model: model settings; see `around` for a simpler way.
