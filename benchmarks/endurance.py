@@ -28,7 +28,7 @@ from attacks.writers import Rivals, measure_rivals
 from machine import processor, versions
 
 from nerfcl.files import write_json, written_aside
-from nerfcl.models.kernels import compile_kernels
+from nerfcl.models.compilation import compile_kernels
 from nerfcl.online.learner import OnlineLearner
 from nerfcl.online.settings import OnlineSettings
 from nerfcl.reports.live.progress import track

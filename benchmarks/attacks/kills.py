@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfcl.models.kernels import compile_kernels
+from nerfcl.models.compilation import compile_kernels
 
 from .folders import SMALL, differences, start, write_scene, write_watched
 

@@ -340,7 +340,7 @@ def test_eval_refuses_what_is_no_checkpoint(damage: str, finished: Path, tmp_pat
     elif damage == "another tensor file":
         torch.save({"weights": torch.zeros(3)}, path)
     elif damage == "a pickle with code":
-        torch.save({"format": "nerfcl checkpoint 3", "model": math.sqrt}, path)
+        torch.save({"format": "nerfcl checkpoint 4", "model": math.sqrt}, path)
     elif damage == "a folder":
         path.mkdir()
     assert str(path) in refuse(["eval", str(path), "--data", "{scene}"])

@@ -24,8 +24,8 @@ Density = Callable[[Tensor], Tensor]
 
 
 def settled(**changes: Any) -> OccupancySettings:
-    """Settings of a model that is not warming up: it samples at its fine steps and uses its occupancy grid at once."""
-    return OccupancySettings(warm_up=0, **changes)
+    """Settings that sample every step in occupied cells, evenly."""
+    return OccupancySettings(**{"uniform": 1.0, "samples": 4096, "rendering_samples": 4096, **changes})
 
 
 EVERYTHING_SEEN = settled(cells=8, steps=32, early_stop_eps=0.0)
@@ -290,23 +290,6 @@ def test_the_grid_is_updated_now_and_then_only() -> None:
     assert changes == [step % 5 == 0 for step in range(12)]
 
 
-def test_warm_up_samples_everything_in_coarse_steps() -> None:
-    settings = OccupancySettings(cells=8, steps=32, early_stop_eps=0.0, warm_up=6, coarse=4, update_every=2)
-    model = fog_model(lambda positions: 3.0 * (positions[:, 0] < 0.25), settings=settings)
-    opacity = pytest.approx(1.0 - math.exp(-3.0 * 0.5), abs=1e-5)
-    samples = []
-    for step in range(9):
-        model.begin_step(torch.Generator().manual_seed(step))
-        rendering = model.render(ALONG_X)
-        samples.append(rendering.samples)
-        assert rendering.opacity.item() == opacity  # longer steps stand for more fog
-    assert samples[:5] == [8] * 5
-    assert samples[-2:] == [8] * 2  # a quarter of 32 fine steps: the rest is known to be empty
-    fine_step = 2.0 / 32
-    torch.testing.assert_close(model.occupancy[:2], torch.full((2, 8, 8), 3.0 * fine_step))
-    assert (model.occupancy[2:] == 0.0).all()
-
-
 def test_later_updates_find_what_appears_and_forget_what_disappears() -> None:
     settings = settled(cells=8, steps=32, full_updates=2, decay=0.7, early_stop_eps=0.0)
     model = fog_model(in_slab, settings=settings)
@@ -391,7 +374,7 @@ def test_a_state_dict_holds_all_that_decides_where_rays_are_sampled() -> None:
     assert ball.bounds is not None
     assert ball.bounds[0] > BOX.lower, "empty space around the ball is left out"
     other.load_state_dict(ball.state_dict())
-    assert other.march_settings() == ball.march_settings()
+    assert other.sampling_layout(9) == ball.sampling_layout(9)
     origins = torch.tensor([[-4.0, 0.3, 0.4], [0.4, -4.0, 0.3]])
     rays = Rays(origins, torch.nn.functional.normalize(0.4 - origins, dim=-1))
     one, two = (model.render(rays, torch.Generator().manual_seed(1)) for model in (ball, other))

@@ -13,7 +13,7 @@ from nerfcl.config.streams import FrameStream, WatchedStream
 from nerfcl.experiments.folders import check_origin, check_still_there
 from nerfcl.experiments.outputs import FrameOutputs, Outputs, Run, TaskOutputs
 from nerfcl.experiments.prepare import Prepared, prepare
-from nerfcl.models.kernels import compile_kernels
+from nerfcl.models.compilation import compile_kernels
 from nerfcl.training.callbacks import Callback
 from nerfcl.training.checkpoints import load_newest, resume
 from nerfcl.training.learner import Learner

@@ -26,7 +26,7 @@ from nerfcl.training.migration import migrated
 from nerfcl.training.optimisers import make_optimiser
 from nerfcl.training.settings import OptimiserSettings
 
-FORMAT = "nerfcl checkpoint 3"
+FORMAT = "nerfcl checkpoint 4"
 
 # What restoring from a file of another kind, or from an edited one, may raise.
 _DO_NOT_FIT = (AttributeError, IndexError, KeyError, OSError, OverflowError, RuntimeError, TypeError, ValueError)

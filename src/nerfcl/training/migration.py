@@ -1,4 +1,4 @@
-"""Migration of checkpoints of version 0.1. Descriptions of experiments are migrated in `nerfcl.config`."""
+"""Migration of checkpoints of earlier formats. Descriptions of experiments are migrated in `nerfcl.config`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from nerfcl.errors import NerfclError
 
 _FORMAT_2 = "nerfcl checkpoint 2"
+_FORMAT_3 = "nerfcl checkpoint 3"
 _OLDER = "nerfcl checkpoint"
 
 
@@ -20,7 +21,9 @@ def migrated(content: Any, path: Path) -> Any:
     if not isinstance(content, dict) or not str(content.get("format", "")).startswith(_OLDER):
         return content
     if content["format"] == _FORMAT_2:
-        return _from_2(content)
+        content = _from_2(content)
+    if content["format"] == _FORMAT_3:
+        content = _from_3(content)
     if content["format"] < _FORMAT_2:
         raise NerfclError(f"{path}: was written before version 0.1 and cannot be read any more; train again")
     return content
@@ -30,7 +33,7 @@ def _from_2(content: dict[str, Any]) -> dict[str, Any]:
     stream = content["run"].get("stream") or {}
     extra = {name: stream[name] for name in ("in_flight", "frames", "seen", "dropped", "size") if name in stream}
     return {
-        "format": "nerfcl checkpoint 3",
+        "format": _FORMAT_3,
         "experiment": None,
         "options": content["run"],
         "extra": extra,
@@ -42,6 +45,15 @@ def _from_2(content: dict[str, Any]) -> dict[str, Any]:
         "sampler": content["order"],
         **{name: content[name] for name in ("done", "at", "epochs", "optimiser", "generator")},
     }
+
+
+def _from_3(content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out settings of a sampler that visited every step in occupied cells."""
+    settings = content.get("model_settings")
+    if isinstance(settings, dict) and isinstance(settings.get("occupancy"), dict):
+        kept = {name: value for name, value in settings["occupancy"].items() if name not in ("warm_up", "coarse")}
+        settings = {**settings, "occupancy": kept}
+    return {**content, "format": "nerfcl checkpoint 4", "model_settings": settings}
 
 
 def _model_settings(saved: dict[str, Any]) -> dict[str, Any]:

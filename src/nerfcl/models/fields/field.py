@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nerfcl.models.fields import FIELDS
+from nerfcl.models.kernels import Samples, plain
 from nerfcl.registry import Registry
 
 
@@ -50,6 +51,24 @@ class Field(nn.Module, ABC):
         Returns:
             (N, 3) in [0, 1].
         """
+
+    def integrate(self, samples: Samples, directions: Tensor, early_stop_eps: float) -> Tensor:
+        """Composite the field along rays, by volume rendering (Max 1995).
+
+        Args:
+            samples: N samples along R rays.
+            directions: (R, 3) viewing directions, unit length.
+            early_stop_eps: samples that less than this share of the light reaches are left out.
+
+        Returns:
+            (R, 5): colour, distance and 1, each weighted with the share of the light that every sample stops.
+        """
+        density, features = self.get_density(samples.positions)
+        weights = plain.composite_weights(density * samples.lengths, samples.offsets, early_stop_eps)  # (N,)
+        colours = self.get_colour(features, directions, samples.counts)  # (N, 3)
+        ones = torch.ones_like(weights)
+        values = torch.cat([colours, samples.distances[:, None], ones[:, None]], -1)  # (N, 5)
+        return plain.accumulate(weights, values, samples.offsets)
 
     def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
         """Return the state that a snapshot needs to render occupied cells; by default, all parameters.

@@ -95,19 +95,30 @@ class HashGridField(Field):
         width, features = settings.width, settings.geometry_features
         table = torch.rand(self.levels.entries, kernels.GridLevels.FEATURES, generator=generator)
         self.table = nn.Parameter((table * 2.0 - 1.0) * 1e-2)
+        self.gradients = kernels.GradientBuffers()
         self.density_network = _layers([self.levels.width, width, features], generator)
         self.colour_network = _layers([features + _HARMONICS, width, width, 3], generator)
 
     def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate density (N,) and features (N, G) of points (N, 3); see `Field.get_density`."""
-        features = kernels.mlp(kernels.encode(positions, self.table, self.levels), *self.density_network)  # (N, G)
+        features = mlp(kernels.encode(positions, self.table, self.levels), *self.density_network)  # (N, G)
         log_density = (features[:, 0] + self.log_density).clamp(max=_LARGEST_LOG_DENSITY)
         return torch.exp(log_density), features
 
     def get_colour(self, features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
         """Evaluate the colour (N, 3) of points; see `Field.get_colour`."""
         seen = spherical_harmonics(directions).repeat_interleave(counts, 0)  # (N, 16)
-        return torch.sigmoid(kernels.mlp(torch.cat([features, seen], -1), *self.colour_network))
+        return torch.sigmoid(mlp(torch.cat([features, seen], -1), *self.colour_network))
+
+    def integrate(self, samples: kernels.Samples, directions: Tensor, early_stop_eps: float) -> Tensor:
+        """Composite the field along rays (R, 5); see `Field.integrate`."""
+        if not kernels.is_compiled_for(self.table):
+            return super().integrate(samples, directions, early_stop_eps)
+        from nerfcl.models.kernels.grid_rendering import GridRadiance, render_grid
+
+        grid = GridRadiance(self.levels, self.log_density, _LARGEST_LOG_DENSITY, early_stop_eps, self.gradients)
+        harmonics = spherical_harmonics(directions)  # (R, 16)
+        return render_grid(samples, harmonics, grid, self.table, [*self.density_network], [*self.colour_network])
 
     def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
         """Return all parameters; table entries that no sample in an occupied cell reads are 0, to compress well."""
@@ -129,6 +140,22 @@ class HashGridField(Field):
         if table.grad is None:
             return torch.zeros(len(table), device=occupied.device)
         return (table.grad[:, 0] != 0.0).float()
+
+
+def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
+    """Evaluate a multi-layer perceptron without biases, with ReLU between its layers.
+
+    Args:
+        inputs: (N, C0).
+        weights: matrices (C0, C1), (C1, C2), ...
+
+    Returns:
+        (N, C_last), linear.
+    """
+    hidden = inputs
+    for weight in weights[:-1]:
+        hidden = torch.relu(hidden @ weight)
+    return hidden @ weights[-1]
 
 
 def _layers(widths: list[int], generator: torch.Generator) -> nn.ParameterList:

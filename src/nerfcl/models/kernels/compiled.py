@@ -1,8 +1,10 @@
 """The hot loops on the CPU: numba kernels with hand-written backward passes.
 
-Every public function has the signature of its counterpart in `plain.py`, which documents it. The same inputs give the
-same bits: no two threads write to the same memory, and there are no atomics. Nor is there fast-math, which rounds
-vectorised and scalar code differently; which of these runs may depend on the alignment of arrays.
+Every public function has the signature of its counterpart in `plain.py`, which documents it. Every loop releases
+Python's lock and works on a block of rays, samples or numbers; `in_parallel` spreads the blocks over threads. The same
+inputs give the same bits, whatever the number of threads: blocks do not depend on it, no two of them write to the same
+memory, and there are no atomics. Nor is there fast-math, which rounds vectorised and scalar code differently; which of
+these runs may depend on the alignment of arrays.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
-from nerfcl.models.kernels.layout import GridLevels, MarchSettings
+from nerfcl.models.kernels.gradients import TOUCH, touched_of
+from nerfcl.models.kernels.layout import GridLevels, Samples, SamplingLayout
+from nerfcl.models.kernels.threads import in_parallel
 
 
 def _can_keep_compiled() -> bool:
@@ -33,87 +37,167 @@ def _can_keep_compiled() -> bool:
     return True
 
 
-_OPTIONS: dict[str, Any] = {
-    "parallel": True,
-    "cache": _can_keep_compiled(),
-    "error_model": "numpy",
-}
-_SAMPLES_PER_BLOCK = 256
-_NUMBERS_A_BLOCK = 4096
+OPTIONS: dict[str, Any] = {"nogil": True, "cache": _can_keep_compiled(), "error_model": "numpy"}
+_RAYS_A_BLOCK = 512
+_SAMPLES_A_BLOCK = 4096
+_NUMBERS_A_BLOCK = 2**17
 
 
-def march(
-    origins: Tensor,
-    directions: Tensor,
-    occupancy: Tensor,
-    jitter: Tensor,
-    settings: MarchSettings,
-) -> tuple[Tensor, Tensor, Tensor]:
-    rays = origins.shape[0]
-    origin, direction = origins.numpy(), directions.numpy()
-    corner = np.asarray(settings.lower, dtype=np.float32)
-    bounds = np.asarray(settings.corners, dtype=np.float32)
-    side, step = np.float32(settings.side), np.float32(settings.step)
-    first = np.empty(rays, np.float32)
-    # The kept steps are recorded, not recomputed: two passes might round differently.
-    hits = np.empty((rays, settings.max_samples), np.int16)
+def blocks_of(count: int, size: int) -> int:
+    """Number of blocks of at most this size."""
+    return -(-count // size)
+
+
+def sample(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout
+) -> Samples:
+    rays, most = origins.shape[0], layout.max_samples
+    rays_and_grid = (origins.contiguous().numpy(), directions.contiguous().numpy(), occupancy.numpy())
+    drawn = jitter.numpy()
+    corner, bounds = np.asarray(layout.lower, np.float32), np.asarray(layout.corners, np.float32)
+    numbers = [np.float32(x) for x in (layout.side, layout.step, layout.uniform, layout.occ_threshold)]
+    # Every ray has room for all its samples at first, so that rays are sampled only once.
+    distances, lengths = np.empty((rays, most), np.float32), np.empty((rays, most), np.float32)
     offsets = np.zeros(rays + 1, np.int64)
-    _mark_samples(
-        origin, direction, occupancy.numpy(), np.float32(settings.occ_threshold), bounds, corner, side, step,
-        jitter.numpy(), first, hits, offsets,
-    )  # fmt: skip
+
+    def draw(block: int) -> None:
+        begin, end = block * _RAYS_A_BLOCK, min((block + 1) * _RAYS_A_BLOCK, rays)
+        _sample(*rays_and_grid, drawn, bounds, corner, *numbers, begin, end, distances, lengths, offsets)
+
+    in_parallel(draw, blocks_of(rays, _RAYS_A_BLOCK))
     np.cumsum(offsets, out=offsets)
-    positions, distances = torch.empty(int(offsets[-1]), 3), torch.empty(int(offsets[-1]))
-    _place_samples(origin, direction, corner, side, step, first, hits, offsets, positions.numpy(), distances.numpy())
-    return positions, distances, torch.from_numpy(offsets)
+    count = int(offsets[-1])
+    packed = Samples(torch.empty(count, 3), torch.empty(count), torch.empty(count), torch.from_numpy(offsets))
+    _pack(
+        *rays_and_grid[:2], corner, numbers[0], distances, lengths, offsets,
+        packed.positions.numpy(), packed.distances.numpy(), packed.lengths.numpy(),
+    )  # fmt: skip
+    return packed
 
 
-@njit(**_OPTIONS)
-def _mark_samples(
-    origins, directions, occupancy, occ_threshold, bounds, corner, side, step, jitter, first, hits, counts
-):
+@njit(**OPTIONS)
+def _sample(
+    origins, directions, occupancy, jitter, bounds, corner, side, step, uniform, occ_threshold, begin, end,
+    distances, lengths, counts,
+):  # fmt: skip
     cells = occupancy.shape[0]
     scale = np.float32(cells) / side
-    for r in prange(origins.shape[0]):
-        near, far = np.float32(0.0), np.float32(np.inf)
+    zero, one = np.float32(0.0), np.float32(1.0)
+    most = distances.shape[1]
+    segment_start = np.empty(3 * cells + 4, np.float32)
+    segment_length = np.empty(3 * cells + 4, np.float32)
+    segment_stopped = np.empty(3 * cells + 4, np.float32)
+    for r in range(begin, end):
+        counts[r + 1] = 0
+        near, far = zero, np.float32(np.inf)
         for axis in range(3):
-            along = directions[r, axis]
-            if abs(along) < 1e-12:
-                along = np.float32(1e-12)
+            along = _not_zero(directions[r, axis])
             a = (bounds[0, axis] - origins[r, axis]) / along
             b = (bounds[1, axis] - origins[r, axis]) / along
             near = max(near, min(a, b))
             far = min(far, max(a, b))
-        start = near + jitter[r] * step
-        first[r] = start
-        steps = 0
-        if far > start:
-            steps = min(int(np.ceil((far - start) / step)), hits.shape[1])
-        x0 = (origins[r, 0] + start * directions[r, 0] - corner[0]) * scale
-        y0 = (origins[r, 1] + start * directions[r, 1] - corner[1]) * scale
-        z0 = (origins[r, 2] + start * directions[r, 2] - corner[2]) * scale
-        dx = directions[r, 0] * step * scale
-        dy = directions[r, 1] * step * scale
-        dz = directions[r, 2] * step * scale
-        count = 0
-        for k in range(steps):
-            x = min(max(np.int32(x0 + k * dx), 0), cells - 1)
-            y = min(max(np.int32(y0 + k * dy), 0), cells - 1)
-            z = min(max(np.int32(z0 + k * dz), 0), cells - 1)
-            hits[r, count] = k
-            count += occupancy[x, y, z] >= occ_threshold
-        counts[r + 1] = count
+        if far <= near:
+            continue
+
+        # From cell to cell (Amanatides & Woo 1987), noting those that are occupied.
+        x, x_ahead, x_stride, x_inverse, x_start = _enter(origins[r, 0], directions[r, 0], corner[0], scale, near, cells)
+        y, y_ahead, y_stride, y_inverse, y_start = _enter(origins[r, 1], directions[r, 1], corner[1], scale, near, cells)
+        z, z_ahead, z_stride, z_inverse, z_start = _enter(origins[r, 2], directions[r, 2], corner[2], scale, near, cells)
+        x_crossing = (np.float32(x + x_ahead) - x_start) * x_inverse
+        y_crossing = (np.float32(y + y_ahead) - y_start) * y_inverse
+        z_crossing = (np.float32(z + z_ahead) - z_start) * z_inverse
+        t, light, total, length, count = near, one, zero, zero, 0
+        while t < far:
+            until = min(min(x_crossing, y_crossing), min(z_crossing, far))
+            thickness = occupancy[x, y, z]
+            if thickness >= occ_threshold and until > t:
+                passed = np.float32(math.exp(-thickness * (until - t) / step))
+                segment_start[count] = t
+                segment_length[count] = until - t
+                segment_stopped[count] = light * (one - passed)
+                total += segment_stopped[count]
+                length += until - t
+                light *= passed
+                count += 1
+            t = max(t, until)
+            if x_crossing <= until:
+                x += x_stride
+                x_crossing = (np.float32(x + x_ahead) - x_start) * x_inverse
+                if x < 0 or x >= cells:
+                    break
+            elif y_crossing <= until:
+                y += y_stride
+                y_crossing = (np.float32(y + y_ahead) - y_start) * y_inverse
+                if y < 0 or y >= cells:
+                    break
+            else:
+                z += z_stride
+                z_crossing = (np.float32(z + z_ahead) - z_start) * z_inverse
+                if z < 0 or z >= cells:
+                    break
+        if count == 0:
+            continue
+
+        parts = min(max(np.int64(math.ceil(length / step - np.float32(1e-3))), 1), most)
+        counts[r + 1] = parts
+        share = one if total <= np.float32(1e-8) else uniform
+        even, guided = share / length, zero
+        if total > np.float32(1e-8):
+            guided = (one - share) / total
+        # Where each sample lies, then where its stratum ends: both rise along the ray.
+        upper, before, i = zero, zero, 0
+        target, edge = jitter[r] / parts, one / parts
+        placed = False
+        for k in range(count):
+            probability = even * segment_length[k] + guided * segment_stopped[k]
+            lower, upper = upper, upper + probability
+            while True:
+                if not placed and target < upper:
+                    distances[r, i] = segment_start[k] + (target - lower) / probability * segment_length[k]
+                    placed = True
+                if not placed or edge >= upper or i == parts - 1:
+                    break
+                until = before + (edge - lower) / probability * segment_length[k]
+                lengths[r, i] = until
+                i += 1
+                placed = False
+                target, edge = (i + jitter[r]) / parts, np.float32(i + 1) / parts
+            before += segment_length[k]
+        end_of_ray = segment_start[count - 1] + segment_length[count - 1]
+        if not placed:
+            distances[r, i] = end_of_ray
+        lengths[r, i] = length
+        for j in range(i + 1, parts):  # rounding has left the last ones over
+            distances[r, j], lengths[r, j] = end_of_ray, length
+        for j in range(parts - 1, 0, -1):
+            lengths[r, j] = max(lengths[r, j] - lengths[r, j - 1], zero)
 
 
-@njit(**_OPTIONS)
-def _place_samples(origins, directions, corner, side, step, first, hits, offsets, positions, distances):
+@njit(inline="always")
+def _not_zero(number):
+    return number if abs(number) >= 1e-12 else np.float32(1e-12)
+
+
+@njit(inline="always")
+def _enter(origin, direction, corner, scale, near, cells):
+    """Along one axis, in cells: the first cell, its far face relative to it, the stride, 1 / slope, and the start."""
+    slope, start = _not_zero(direction) * scale, (origin - corner) * scale
+    cell = min(max(np.int64(math.floor(start + near * slope)), 0), cells - 1)
+    ahead = 1 if slope > 0.0 else 0
+    return cell, ahead, 2 * ahead - 1, np.float32(1.0) / slope, start
+
+
+@njit(**OPTIONS)
+def _pack(
+    origins, directions, corner, side, distances, lengths, offsets, to_positions, to_distances, to_lengths
+):  # fmt: skip
     unit = np.float32(1.0) / side
-    for r in prange(origins.shape[0]):
+    for r in range(origins.shape[0]):
         for n in range(offsets[r], offsets[r + 1]):
-            t = first[r] + hits[r, n - offsets[r]] * step
+            t = distances[r, n - offsets[r]]
+            to_distances[n], to_lengths[n] = t, lengths[r, n - offsets[r]]
             for axis in range(3):
-                positions[n, axis] = (origins[r, axis] + t * directions[r, axis] - corner[axis]) * unit
-            distances[n] = t
+                to_positions[n, axis] = (origins[r, axis] + t * directions[r, axis] - corner[axis]) * unit
 
 
 def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
@@ -123,10 +207,15 @@ def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
 class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:  # pyright: ignore
+        positions = positions.contiguous()
         features = torch.empty(positions.shape[0], levels.width)
-        _encode_forward(
-            positions.numpy(), table.numpy(), levels.resolutions, levels.starts, levels.hashed, features.numpy()
-        )
+        places, values, into = positions.numpy(), table.numpy(), features.numpy()
+
+        def work(block: int) -> None:
+            rows = slice(block * _SAMPLES_A_BLOCK, (block + 1) * _SAMPLES_A_BLOCK)
+            interpolate(places[rows], values, levels.resolutions, levels.starts, levels.hashed, into[rows])
+
+        in_parallel(work, blocks_of(len(positions), _SAMPLES_A_BLOCK))
         ctx.save_for_backward(positions)
         ctx.levels, ctx.shape = levels, table.shape
         return features
@@ -134,16 +223,30 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:  # pyright: ignore
         (positions,) = ctx.saved_tensors
-        levels: GridLevels = ctx.levels
         to_table = torch.zeros(ctx.shape)
-        # Fine levels take longest; every second level first balances them over two threads.
-        count = len(levels.resolutions)
-        order = np.concatenate([np.arange(0, count, 2), np.arange(1, count, 2)])
-        _encode_backward(
-            positions.numpy(), gradient.contiguous().numpy(), levels.resolutions, levels.starts, levels.hashed, order,
-            to_table.numpy(),
-        )  # fmt: skip
+        touched = np.zeros(blocks_of(to_table.numel(), TOUCH), np.uint8)
+        scatter(positions, gradient, ctx.levels, to_table, touched)
         return None, to_table, None
+
+
+def scatter(positions: Tensor, gradient: Tensor, levels: GridLevels, to_table: Tensor, touched: np.ndarray) -> None:
+    """Add the gradient of encoded features to the table entries that they were interpolated from.
+
+    Args:
+        positions: (N, 3) in the unit cube.
+        gradient: (N, L * F) of the features.
+        levels: how the table is laid out.
+        to_table: (entries, F); added to.
+        touched: one byte for each TOUCH numbers of the table; set to 1 where something is added.
+    """
+    places, slopes, into = positions.numpy(), gradient.contiguous().numpy(), to_table.numpy()
+    count = len(levels.resolutions)
+
+    def work(turn: int) -> None:
+        level = count - 1 - turn  # fine levels take longest
+        _scatter_level(places, slopes, level, levels.resolutions, levels.starts, levels.hashed, into, touched)
+
+    in_parallel(work, count)
 
 
 @njit(inline="always")
@@ -161,12 +264,12 @@ def _cell(position, resolution):
     return cell, scaled - np.float32(cell)
 
 
-@njit(**_OPTIONS)
-def _encode_forward(positions, table, resolutions, starts, hashed, features):
-    samples = positions.shape[0]
+@njit(**OPTIONS)
+def interpolate(positions, table, resolutions, starts, hashed, features):
     one = np.float32(1.0)
-    for block in prange((samples + _SAMPLES_PER_BLOCK - 1) // _SAMPLES_PER_BLOCK):
-        begin, end = block * _SAMPLES_PER_BLOCK, min((block + 1) * _SAMPLES_PER_BLOCK, samples)
+    samples = positions.shape[0]
+    for begin in range(0, samples, 256):  # a level's part of the table stays in the cache for so many
+        end = min(begin + 256, samples)
         for level in range(resolutions.shape[0]):
             resolution, start = resolutions[level], starts[level]
             entries = starts[level + 1] - start
@@ -188,152 +291,28 @@ def _encode_forward(positions, table, resolutions, starts, hashed, features):
                 features[n, 2 * level + 1] = total1
 
 
-@njit(**_OPTIONS)
-def _encode_backward(positions, gradient, resolutions, starts, hashed, order, to_table):
+@njit(**OPTIONS)
+def _scatter_level(positions, gradient, level, resolutions, starts, hashed, to_table, touched):
     one = np.float32(1.0)
-    for turn in prange(order.shape[0]):
-        level = order[turn]
-        resolution, start = resolutions[level], starts[level]
-        entries = starts[level + 1] - start
-        for n in range(positions.shape[0]):
-            g0, g1 = gradient[n, 2 * level], gradient[n, 2 * level + 1]
-            if g0 == 0.0 and g1 == 0.0:
-                continue
-            x, fx = _cell(positions[n, 0], resolution)
-            y, fy = _cell(positions[n, 1], resolution)
-            z, fz = _cell(positions[n, 2], resolution)
-            for i in range(2):
-                wx = fx if i else one - fx
-                for j in range(2):
-                    wxy = wx * (fy if j else one - fy)
-                    for k in range(2):
-                        weight = wxy * (fz if k else one - fz)
-                        e = start + _table_index(x + i, y + j, z + k, resolution, entries, hashed[level])
-                        to_table[e, 0] += weight * g0
-                        to_table[e, 1] += weight * g1
-
-
-def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
-    return _Mlp.apply(inputs, *weights)  # pyright: ignore[reportReturnType]
-
-
-class _Mlp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, *weights: Tensor) -> Tensor:  # pyright: ignore
-        hidden = [inputs]
-        for weight in weights[:-1]:
-            hidden.append(torch.mm(hidden[-1], weight).relu_())
-        ctx.save_for_backward(*hidden, *weights)
-        return torch.mm(hidden[-1], weights[-1])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
-        count = len(ctx.saved_tensors) // 2
-        hidden, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
-        to_weights: list[Tensor] = []
-        for layer in reversed(range(count)):
-            to_weights.append(torch.mm(hidden[layer].t(), gradient))
-            if layer or ctx.needs_input_grad[0]:
-                gradient = torch.mm(gradient, weights[layer].t())
-            if layer:
-                torch.ops.aten.threshold_backward.grad_input(gradient, hidden[layer], 0, grad_input=gradient)
-        return gradient if ctx.needs_input_grad[0] else None, *reversed(to_weights)
-
-
-def composite_weights(density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:
-    return _CompositeWeights.apply(density, step, offsets, early_stop_eps)  # pyright: ignore[reportReturnType]
-
-
-class _CompositeWeights(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:  # pyright: ignore
-        weights = torch.empty_like(density)
-        ctx.step, ctx.early_stop_eps = np.float32(step), np.float32(early_stop_eps)
-        _composite(density.numpy(), ctx.step, offsets.numpy(), ctx.early_stop_eps, weights.numpy())
-        ctx.save_for_backward(density, weights, offsets)
-        return weights
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore
-        density, weights, offsets = ctx.saved_tensors
-        to_density = torch.empty_like(density)
-        _composite_backward(
-            density.numpy(), ctx.step, offsets.numpy(), ctx.early_stop_eps, weights.numpy(),
-            gradient.contiguous().numpy(), to_density.numpy(),
-        )  # fmt: skip
-        return to_density, None, None, None
-
-
-@njit(**_OPTIONS)
-def _composite(density, step, offsets, early_stop_eps, weights):
-    for r in prange(offsets.shape[0] - 1):
-        transmittance = np.float32(1.0)
-        for n in range(offsets[r], offsets[r + 1]):
-            if transmittance < early_stop_eps:
-                weights[n] = 0.0
-            else:
-                stopped = np.float32(-math.expm1(-density[n] * step))
-                weights[n] = transmittance * stopped
-                transmittance *= np.float32(1.0) - stopped
-
-
-@njit(**_OPTIONS)
-def _composite_backward(density, step, offsets, early_stop_eps, weights, gradient, to_density):
-    # d w_j / d density_i = step * (T_{i+1} if j = i, -w_j if j > i, else 0)
-    for r in prange(offsets.shape[0] - 1):
-        transmittance = np.float32(1.0)
-        behind = np.float32(0.0)
-        for n in range(offsets[r], offsets[r + 1]):
-            behind += weights[n] * gradient[n]
-        for n in range(offsets[r], offsets[r + 1]):
-            if transmittance < early_stop_eps:
-                to_density[n] = 0.0
-            else:
-                transmittance *= np.float32(math.exp(-density[n] * step))
-                behind -= weights[n] * gradient[n]
-                to_density[n] = step * (transmittance * gradient[n] - behind)
-
-
-def accumulate(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
-    return _Accumulate.apply(weights, values, offsets)  # pyright: ignore[reportReturnType]
-
-
-class _Accumulate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:  # pyright: ignore
-        total = torch.zeros(offsets.shape[0] - 1, values.shape[1])
-        _accumulate_forward(weights.numpy(), values.contiguous().numpy(), offsets.numpy(), total.numpy())
-        ctx.save_for_backward(weights, values, offsets)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
-        weights, values, offsets = ctx.saved_tensors
-        to_weights, to_values = torch.empty_like(weights), torch.empty_like(values)
-        _accumulate_backward(
-            weights.numpy(), values.contiguous().numpy(), offsets.numpy(), gradient.contiguous().numpy(),
-            to_weights.numpy(), to_values.numpy(),
-        )  # fmt: skip
-        return to_weights, to_values, None
-
-
-@njit(**_OPTIONS)
-def _accumulate_forward(weights, values, offsets, total):
-    for r in prange(offsets.shape[0] - 1):
-        for n in range(offsets[r], offsets[r + 1]):
-            for c in range(values.shape[1]):
-                total[r, c] += weights[n] * values[n, c]
-
-
-@njit(**_OPTIONS)
-def _accumulate_backward(weights, values, offsets, gradient, to_weights, to_values):
-    for r in prange(offsets.shape[0] - 1):
-        for n in range(offsets[r], offsets[r + 1]):
-            along = np.float32(0.0)
-            for c in range(values.shape[1]):
-                along += gradient[r, c] * values[n, c]
-                to_values[n, c] = gradient[r, c] * weights[n]
-            to_weights[n] = along
+    resolution, start = resolutions[level], starts[level]
+    entries = starts[level + 1] - start
+    for n in range(positions.shape[0]):
+        g0, g1 = gradient[n, 2 * level], gradient[n, 2 * level + 1]
+        if g0 == 0.0 and g1 == 0.0:
+            continue
+        x, fx = _cell(positions[n, 0], resolution)
+        y, fy = _cell(positions[n, 1], resolution)
+        z, fz = _cell(positions[n, 2], resolution)
+        for i in range(2):
+            wx = fx if i else one - fx
+            for j in range(2):
+                wxy = wx * (fy if j else one - fy)
+                for k in range(2):
+                    weight = wxy * (fz if k else one - fz)
+                    e = start + _table_index(x + i, y + j, z + k, resolution, entries, hashed[level])
+                    to_table[e, 0] += weight * g0
+                    to_table[e, 1] += weight * g1
+                    touched[e >> 3] = 1  # TOUCH numbers are 8 entries
 
 
 def adam(
@@ -347,29 +326,60 @@ def adam(
     epsilon: float,
 ) -> None:
     constants = (rate / (1.0 - betas[0] ** count), 1.0 / (1.0 - betas[1] ** count), *betas, epsilon)
-    _adam(
-        parameter.detach().view(-1).numpy(), gradient.contiguous().view(-1).numpy(), mean.view(-1).numpy(),
-        square.view(-1).numpy(), *(np.float32(constant) for constant in constants),
-    )  # fmt: skip
+    numbers = [np.float32(constant) for constant in constants]
+    touched = touched_of(gradient)
+    flat = [tensor.detach().view(-1).numpy() for tensor in (parameter, gradient.contiguous(), mean, square)]
+
+    def part(array: np.ndarray, block: int) -> np.ndarray:
+        size = _NUMBERS_A_BLOCK if len(array) == len(flat[0]) else _NUMBERS_A_BLOCK // TOUCH
+        return array[block * size : (block + 1) * size]
+
+    def work(block: int) -> None:
+        arrays = [part(array, block) for array in flat]
+        if touched is None:
+            _adam(*arrays, *numbers)
+        else:
+            _adam_where_touched(part(touched.marks, block), *arrays, *numbers)
+
+    in_parallel(work, blocks_of(len(flat[0]), _NUMBERS_A_BLOCK))
+    if touched is not None:
+        memory = touched.memory()
+        assert memory is not None  # the gradient holds it
+        touched.buffers.take_back(memory, touched.marks)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _adam(parameter, gradient, mean, square, rate, correction, beta1, beta2, epsilon):
-    size = parameter.shape[0]
-    one = np.float32(1.0)
-    for block in prange((size + _NUMBERS_A_BLOCK - 1) // _NUMBERS_A_BLOCK):
-        for begin in range(block * _NUMBERS_A_BLOCK, min((block + 1) * _NUMBERS_A_BLOCK, size), 16):
-            end = min(begin + 16, size)
-            touched = False
+    for begin in range(0, parameter.shape[0], TOUCH):
+        end = min(begin + TOUCH, parameter.shape[0])
+        touched = False
+        for n in range(begin, end):
+            touched |= gradient[n] != 0.0
+        if touched:
+            _adam_part(parameter, gradient, mean, square, begin, end, rate, correction, beta1, beta2, epsilon)
+
+
+@njit(**OPTIONS)
+def _adam_where_touched(marks, parameter, gradient, mean, square, rate, correction, beta1, beta2, epsilon):
+    """Also set the gradient and its marks to zero again."""
+    for mark in range(marks.shape[0]):
+        if marks[mark]:
+            marks[mark] = 0
+            begin, end = mark * TOUCH, min((mark + 1) * TOUCH, parameter.shape[0])
+            _adam_part(parameter, gradient, mean, square, begin, end, rate, correction, beta1, beta2, epsilon)
             for n in range(begin, end):
-                touched |= gradient[n] != 0.0
-            if touched:
-                for n in range(begin, end):
-                    g = gradient[n]
-                    m = beta1 * mean[n] + (one - beta1) * g
-                    v = beta2 * square[n] + (one - beta2) * g * g
-                    change = rate * m / (np.float32(math.sqrt(v * correction)) + epsilon)
-                    keep = g == 0.0
-                    mean[n] = mean[n] if keep else m
-                    square[n] = square[n] if keep else v
-                    parameter[n] -= np.float32(0.0) if keep else change
+                gradient[n] = 0.0
+
+
+@njit(inline="always")
+def _adam_part(parameter, gradient, mean, square, begin, end, rate, correction, beta1, beta2, epsilon):
+    one = np.float32(1.0)
+    for n in range(begin, end):
+        g = gradient[n]
+        m = beta1 * mean[n] + (one - beta1) * g
+        v = beta2 * square[n] + (one - beta2) * g * g
+        change = rate * m / (np.float32(math.sqrt(v * correction)) + epsilon)
+        keep = g == 0.0
+        mean[n] = mean[n] if keep else m
+        square[n] = square[n] if keep else v
+        parameter[n] -= np.float32(0.0) if keep else change

@@ -1,11 +1,11 @@
-"""Layouts that the kernels share: the levels of a grid, and the cube that rays march through."""
+"""Layouts that the kernels share: the levels of a grid, the cube that rays cross, and the samples along them."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 Corner = tuple[float, float, float]
 
@@ -57,21 +57,27 @@ def geometric_levels(base_resolution: int, max_resolution: int, count: int, tabl
 
 
 @dataclass(frozen=True)
-class MarchSettings:
-    """How rays march through a cube with an occupancy grid.
+class SamplingLayout:
+    """How rays are sampled in a cube with an occupancy grid.
 
     Attributes:
         lower: corner of the cube with the smallest coordinates, world units.
         side: edge length of the cube, world units.
-        step: distance between samples, world units.
-        occ_threshold: cells whose optical thickness is at least this are sampled.
-        bounds: lower and upper corner, in world units, of a box outside which nothing is occupied; samples begin at its
-            near side. None is the entire cube.
+        step: length that the optical thickness of a cell belongs to, world units; a ray gets at most one sample for
+            each of these lengths that it is in occupied cells.
+        max_samples: maximum number of samples per ray.
+        uniform: share of the samples that is spread evenly over occupied cells; the rest follows the light that the
+            cells stop. In (0, 1].
+        occ_threshold: cells whose optical thickness is at least this are occupied.
+        bounds: lower and upper corner, in world units, of a box outside which nothing is occupied. None is the entire
+            cube.
     """
 
     lower: Corner
     side: float
     step: float
+    max_samples: int
+    uniform: float
     occ_threshold: float
     bounds: tuple[Corner, Corner] | None = None
 
@@ -81,7 +87,24 @@ class MarchSettings:
         x, y, z = self.lower
         return self.bounds or (self.lower, (x + self.side, y + self.side, z + self.side))
 
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples along R rays.
+
+    Attributes:
+        positions: (N, 3) in the unit cube.
+        distances: (N,) from the rays' origins, world units.
+        lengths: (N,) length of the ray that each sample stands for, world units.
+        offsets: (R + 1,) int64, the samples of ray r are offsets[r] to offsets[r + 1].
+    """
+
+    positions: Tensor
+    distances: Tensor
+    lengths: Tensor
+    offsets: Tensor
+
     @property
-    def max_samples(self) -> int:
-        """Maximum number of samples per ray: the steps along the cube's diagonal."""
-        return math.ceil(math.sqrt(3.0) * self.side / self.step) + 1
+    def counts(self) -> Tensor:
+        """Number of samples of each ray, (R,) int64."""
+        return self.offsets[1:] - self.offsets[:-1]

@@ -8,47 +8,85 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nerfcl.models.kernels.layout import GridLevels, MarchSettings
+from nerfcl.models.kernels.layout import GridLevels, Samples, SamplingLayout
 
 _HASH_PRIMES = (1, 2654435761, 805459861)
 
 
-def march(
-    origins: Tensor,
-    directions: Tensor,
-    occupancy: Tensor,
-    jitter: Tensor,
-    settings: MarchSettings,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample rays at equal steps in the occupied cells of a grid over a cube.
+@torch.no_grad()
+def sample(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout
+) -> Samples:
+    """Sample rays where an occupancy grid expects light to be stopped.
+
+    The grid's optical thickness is taken to be constant within a cell. A share `uniform` of a ray's probability is
+    spread evenly over its length in occupied cells; the rest is proportional to the light that each of them stops,
+    T (1 - exp(-thickness)), with T the transmittance before it. As many strata of equal probability as there are
+    samples get one sample each, at the quantile `jitter` of the stratum, and it stands for the stratum's length in
+    occupied cells. Inverse transform sampling as in Mildenhall et al. 2020, section 5.2, from a grid instead of a
+    coarse network.
 
     Args:
         origins: (R, 3) world units.
         directions: (R, 3) unit length.
-        occupancy: (G, G, G) optical thickness of one step inside each cell.
-        jitter: (R,) in [0, 1), fraction of a step by which a ray's samples are shifted.
-        settings: where the cube lies, the step, and which cells are sampled.
-
-    Returns:
-        positions (N, 3) in the unit cube, distances (N,) from the origins in world units, and offsets (R + 1,) int64:
-        the samples of ray r are offsets[r] to offsets[r + 1].
+        occupancy: (G, G, G) optical thickness of `layout.step` inside each cell.
+        jitter: (R,) in [0, 1), where within its strata a ray is sampled.
+        layout: where the cube lies, how many samples there are, and which cells are occupied.
     """
-    side, step = settings.side, settings.step
-    corner = torch.tensor(settings.lower, dtype=origins.dtype, device=origins.device)
-    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
-    bounds = torch.tensor(settings.corners, dtype=origins.dtype, device=origins.device)  # (2, 3)
-    a, b = (bounds[0] - origins) / safe, (bounds[1] - origins) / safe
-    first = torch.minimum(a, b).amax(-1).clamp(min=0.0) + jitter * step  # (R,)
-    last = torch.maximum(a, b).amin(-1)
-    distances = (
-        first[:, None] + torch.arange(settings.max_samples, device=origins.device, dtype=origins.dtype) * step
-    )  # (R, K)
-    points = (origins[:, None] + distances[..., None] * directions[:, None] - corner) / side  # (R, K, 3)
     cells = occupancy.shape[0]
-    x, y, z = (points * cells).long().clamp(0, cells - 1).unbind(-1)
-    hit = (distances < last[:, None]) & (occupancy[x, y, z] >= settings.occ_threshold)
-    offsets = torch.cat([hit.new_zeros(1, dtype=torch.long), hit.sum(-1).cumsum(0)])
-    return points[hit], distances[hit], offsets
+    lower = torch.tensor(layout.lower, dtype=origins.dtype, device=origins.device)
+    bounds = torch.tensor(layout.corners, dtype=origins.dtype, device=origins.device)  # (2, 3)
+    scale = cells / layout.side
+    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
+    a, b = (bounds[0] - origins) / safe, (bounds[1] - origins) / safe
+    near = torch.minimum(a, b).amax(-1).clamp(min=0.0)  # (R,)
+    far = torch.maximum(torch.maximum(a, b).amin(-1), near)
+    start, along = (origins - lower) * scale, safe * scale  # (R, 3) in cells
+    planes = (torch.arange(cells + 1, device=origins.device, dtype=origins.dtype)[:, None] - start[:, None]) / along[
+        :, None
+    ]  # (R, G + 1, 3) distances at which the rays cross from one layer of cells to the next
+    inside = torch.minimum(torch.maximum(planes.flatten(1), near[:, None]), far[:, None])
+    edges = torch.cat([near[:, None], inside, far[:, None]], -1).sort(-1).values  # (R, K + 1)
+    middle = (edges[:, 1:] + edges[:, :-1]) / 2  # (R, K)
+    x, y, z = (start[:, None] + middle[..., None] * along[:, None]).long().clamp(0, cells - 1).unbind(-1)
+    lengths = edges[:, 1:] - edges[:, :-1]
+    lengths = torch.where(occupancy[x, y, z] >= layout.occ_threshold, lengths, torch.zeros_like(lengths))
+
+    thickness = occupancy[x, y, z].to(lengths.dtype) * lengths / layout.step
+    stopped = torch.exp(thickness - thickness.cumsum(-1)) * -torch.expm1(-thickness)  # (R, K)
+    total, length = stopped.sum(-1, keepdim=True), lengths.sum(-1, keepdim=True)  # (R, 1)
+    even = lengths / length.clamp(min=1e-30)
+    dark = total <= 1e-8
+    share = torch.where(dark, torch.ones_like(total), torch.full_like(total, layout.uniform))
+    probability = share * even + (1.0 - share) * stopped / total.clamp(min=1e-8)
+    upper = probability.cumsum(-1)  # (R, K)
+    length_before = lengths.cumsum(-1) - lengths
+
+    count = torch.ceil(length[:, 0] / layout.step - 1e-3).clamp(1, layout.max_samples).long()
+    count = torch.where(length[:, 0] > 0, count, torch.zeros_like(count))  # (R,)
+    number = torch.arange(layout.max_samples, device=origins.device)
+    parts = count.clamp(min=1)[:, None].to(lengths.dtype)
+    whole = upper[:, -1:]
+
+    def place(quantiles: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the segments that hold quantiles (R, S), and the fractions of the segments before them."""
+        at = torch.searchsorted(upper, quantiles.contiguous(), right=True).clamp(max=upper.shape[1] - 1)
+        inside = probability.gather(1, at)
+        fraction = (quantiles - (upper.gather(1, at) - inside)) / inside.clamp(min=1e-30)
+        return at, fraction.clamp(0.0, 1.0)
+
+    at, fraction = place((number + jitter[:, None]) / parts * whole)
+    distances = edges.gather(1, at) + fraction * lengths.gather(1, at)  # (R, S)
+    at, fraction = place((number + 1) / parts * whole)
+    length_until = length_before.gather(1, at) + fraction * lengths.gather(1, at)
+    length_until = torch.where(number == count[:, None] - 1, length, length_until)
+    stands_for = torch.diff(length_until, dim=-1, prepend=torch.zeros_like(length))
+
+    kept = number < count[:, None]
+    ray = torch.arange(len(origins), device=origins.device).repeat_interleave(count)
+    distances, stands_for = distances[kept], stands_for[kept]
+    positions = (origins[ray] + distances[:, None] * directions[ray] - lower) / layout.side
+    return Samples(positions, distances, stands_for, torch.cat([count.new_zeros(1), count.cumsum(0)]))
 
 
 def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
@@ -87,44 +125,26 @@ def _table_index(vertices: Tensor, resolution: int, entries: int, hashed: bool) 
     return mixed & (entries - 1)
 
 
-def mlp(inputs: Tensor, *weights: Tensor) -> Tensor:
-    """Evaluate a multi-layer perceptron without biases, with ReLU between its layers.
-
-    Args:
-        inputs: (N, C0).
-        weights: matrices (C0, C1), (C1, C2), ...
-
-    Returns:
-        (N, C_last), linear.
-    """
-    hidden = inputs
-    for weight in weights[:-1]:
-        hidden = torch.relu(hidden @ weight)
-    return hidden @ weights[-1]
-
-
-def composite_weights(density: Tensor, step: float, offsets: Tensor, early_stop_eps: float) -> Tensor:
+def composite_weights(thickness: Tensor, offsets: Tensor, early_stop_eps: float) -> Tensor:
     """Compute the weights of volume rendering (Max 1995).
 
-    w_i = T_i (1 - exp(-density_i step)) with T_i = exp(-sum_{j<i} density_j step).
+    w_i = T_i (1 - exp(-thickness_i)) with T_i = exp(-sum_{j<i} thickness_j).
 
     Args:
-        density: (N,) per world unit, non-negative.
-        step: length that each sample stands for, world units.
+        thickness: (N,) optical thickness of each sample: density times the length it stands for, non-negative.
         offsets: (R + 1,) samples of ray r are offsets[r] to offsets[r + 1].
         early_stop_eps: samples with a transmittance T_i below this have zero weight.
 
     Returns:
         (N,); a ray's weights sum to its opacity, at most 1.
     """
-    thickness = density * step
     exact = thickness.double()  # one running sum over all rays: float32 would lose the small differences
     before = exact.cumsum(0) - exact  # (N,)
-    starts = offsets[:-1].clamp(max=max(len(density) - 1, 0))
+    starts = offsets[:-1].clamp(max=max(len(thickness) - 1, 0))
     counts = offsets[1:] - offsets[:-1]
-    if len(density):
+    if len(thickness):
         before = before - before[starts].repeat_interleave(counts)
-    transmittance = torch.exp(-before).to(density.dtype)
+    transmittance = torch.exp(-before).to(thickness.dtype)
     return torch.where(
         transmittance < early_stop_eps, torch.zeros_like(transmittance), transmittance * -torch.expm1(-thickness)
     )

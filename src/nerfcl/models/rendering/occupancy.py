@@ -15,6 +15,7 @@ from nerfcl.errors import require, require_between
 from nerfcl.models import kernels
 from nerfcl.models.fields.field import Field, FieldSettings
 from nerfcl.models.kernels.layout import Corner
+from nerfcl.models.kernels.threads import in_parallel
 from nerfcl.models.rendering.model import ModelSettings, Rendering
 from nerfcl.models.rendering.ndc import to_ndc
 from nerfcl.randomness import seeded
@@ -22,6 +23,8 @@ from nerfcl.scenes.cameras import Rays
 from nerfcl.scenes.scene import Box, Colour, Ndc, Scene
 
 WHITE: Colour = (1.0, 1.0, 1.0)
+_CELLS = 2**16  # restored at once
+_POINTS = 4096  # evaluated at once by each of the processor's threads
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,14 @@ class OccupancySettings:
 
     Attributes:
         cells: cells of the occupancy grid along each axis.
-        steps: samples along an edge of the box.
+        steps: steps along an edge of the box; a ray has at most one sample for each step that it is in occupied cells.
+        samples: maximum number of samples per ray in training.
+        rendering_samples: maximum number of samples per ray in rendering.
+        uniform: share of a ray's samples that is spread evenly over its occupied cells, so that nothing there is ever
+            unseen; the others follow the light that the cells stop.
         occ_threshold: a cell is occupied if a step through it has at least this optical thickness (or the mean over all
             cells, if smaller).
         early_stop_eps: transmittance below which samples are ignored.
-        warm_up: training steps during which every cell is sampled, with steps `coarse` times as long: cells skipped
-            before anything is learned could never be learned.
-        coarse: see `warm_up`.
         update_every: training steps between updates of the grid.
         full_updates: number of initial updates that evaluate every cell; later ones evaluate a subset.
         decay: factor on a cell's optical thickness at each update; larger new values replace the product.
@@ -44,19 +48,21 @@ class OccupancySettings:
 
     cells: int = 64
     steps: int = 128
+    samples: int = 24
+    rendering_samples: int = 72
+    uniform: float = 0.3
     occ_threshold: float = 0.02
     early_stop_eps: float = 1e-3
-    warm_up: int = 128
-    coarse: int = 4
     update_every: int = 16
     full_updates: int = 4
     decay: float = 0.9
 
     def __post_init__(self) -> None:
-        for name, most in (("cells", 256), ("steps", 2 * 4096), ("coarse", 1024), ("update_every", 2**31)):
+        limits = {"cells": 256, "steps": 2 * 4096, "update_every": 2**31, "samples": 4096, "rendering_samples": 4096}
+        for name, most in limits.items():
             require_between(self, name, 1, most)
-        for name in ("warm_up", "full_updates"):
-            require(getattr(self, name) >= 0, self, name, "must not be negative")
+        require(self.full_updates >= 0, self, "full_updates", "must not be negative")
+        require(0.0 < self.uniform <= 1.0, self, "uniform", "must be above 0 and at most 1")
         for name in ("occ_threshold", "early_stop_eps", "decay"):
             require(0.0 <= getattr(self, name) < 1.0, self, name, "must be at least 0 and below 1")
 
@@ -143,9 +149,8 @@ class OccupancyModel(nn.Module):
 
     @property
     def step_length(self) -> float:
-        """Current distance between samples, in units of the box."""
-        fine = self.box.side / self.sampling.steps
-        return fine * self.sampling.coarse if self.age < self.sampling.warm_up else fine
+        """Length that the optical thickness of a cell belongs to, in units of the box."""
+        return self.box.side / self.sampling.steps
 
     def render(self, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         """Render rays by volume rendering with early termination; see `Model.render`."""
@@ -153,35 +158,31 @@ class OccupancyModel(nn.Module):
         rays = Rays(rays.origins.to(device), rays.directions.to(device), rays.per_pixel)
         paths = rays if self.ndc is None else to_ndc(rays, self.ndc)[0]
         jitter = torch.full((len(rays),), 0.5) if generator is None else torch.rand(len(rays), generator=generator)
-        positions, distances, offsets = kernels.march(
-            paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), self.march_settings()
-        )  # (N, 3), (N,), (R + 1,)
-        density, features = self.field.get_density(positions)
-        colours = self.field.get_colour(features, rays.directions, offsets[1:] - offsets[:-1])  # (N, 3)
-        weights = kernels.composite_weights(density, self.step_length, offsets, self.sampling.early_stop_eps)
-        ones = torch.ones_like(distances)
-        values = torch.cat([colours, distances[:, None], ones[:, None]], -1)  # (N, 5)
-        total = kernels.accumulate(weights, values, offsets)  # (R, 5)
+        most = self.sampling.rendering_samples if generator is None else self.sampling.samples
+        samples = kernels.sample(
+            paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), self.sampling_layout(most)
+        )
+        total = self.field.integrate(samples, rays.directions, self.sampling.early_stop_eps)  # (R, 5)
         if rays.per_pixel > 1:
             total = total.view(-1, rays.per_pixel, 5).mean(1)  # (P, 5)
         opacity = total[:, 4]
         rgb = total[:, :3] + (1.0 - opacity)[:, None] * self.background
-        return Rendering(rgb, total[:, 3], opacity, samples=len(distances))
+        return Rendering(rgb, total[:, 3], opacity, samples=len(samples.distances))
 
     @torch.no_grad()
     def begin_step(self, generator: torch.Generator) -> None:
         """Update the occupancy grid at intervals, so that rays skip empty space."""
-        since = self.age - self.sampling.warm_up
+        turn, wait = divmod(self.age, self.sampling.update_every)
         self.age += 1
-        if since < 0 or since % self.sampling.update_every:
+        if wait:
             return
-        cells = self._cells_to_evaluate(since // self.sampling.update_every)  # (M,) flat indices
+        cells = self._cells_to_evaluate(turn)  # (M,) flat indices
         count = self.sampling.cells
         corners = torch.stack([cells // count**2, cells // count % count, cells % count], -1)  # (M, 3)
         inside = torch.rand(len(cells), 3, generator=generator).to(corners.device)
-        density, _ = self.field.get_density((corners + inside) / count)
+        thickness = self._thickness_at((corners + inside) / count)
         flat = self.occupancy.view(-1)
-        flat[cells] = torch.maximum(flat[cells] * self.sampling.decay, density * self.step_length)
+        flat[cells] = torch.maximum(flat[cells] * self.sampling.decay, thickness)
         # Rounding may lift the mean of equal cells above all of them.
         mean = torch.minimum(self.occupancy.mean(), self.occupancy.max())
         self.occ_threshold = min(float(mean), self.sampling.occ_threshold)
@@ -200,20 +201,42 @@ class OccupancyModel(nn.Module):
         return copy.deepcopy(self).requires_grad_(False)
 
     def rendering_state(self) -> Mapping[str, Tensor]:
-        """Return what the field needs to render its occupied cells, the mask of these cells, and the age."""
+        """Return what the field needs to render its occupied cells, and the mask of these cells."""
         occupied = self.occupancy >= self.occ_threshold
-        return {**self.field.rendering_state(occupied), "seen": occupied, "age": torch.tensor(self.age)}
+        return {**self.field.rendering_state(occupied), "seen": occupied}
 
+    @torch.no_grad()
     def load_rendering_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `rendering_state` returned."""
+        """Restore what `rendering_state` returned; the optical thickness of occupied cells is measured anew."""
         self.field.load_rendering_state(state)
-        self.occupancy.copy_(state["seen"])
-        self.age, self.occ_threshold = int(state["age"]), 0.5
-        self.bounds = self._bounds_of(state["seen"].nonzero())
+        self.occ_threshold = max(self.sampling.occ_threshold, 1e-6)
+        occupied = state["seen"].to(self.occupancy.device).nonzero()  # (M, 3)
+        quarters = torch.cartesian_prod(*[torch.tensor([0.25, 0.75], device=occupied.device)] * 3)  # (8, 3)
+        self.occupancy.zero_()
+        for part in occupied.split(_CELLS):
+            places = ((part[:, None] + quarters) / self.sampling.cells).reshape(-1, 3)  # (M * 8, 3)
+            thickness = self._thickness_at(places).view(-1, 8).mean(1)  # (M,)
+            self.occupancy[part.unbind(-1)] = thickness.clamp(min=self.occ_threshold).to(self.occupancy)
+        self.bounds = self._bounds_of(occupied)
 
-    def march_settings(self) -> kernels.MarchSettings:
-        """Return the current settings of ray marching."""
-        return kernels.MarchSettings(self.box.lower, self.box.side, self.step_length, self.occ_threshold, self.bounds)
+    def sampling_layout(self, most: int) -> kernels.SamplingLayout:
+        """Return how rays are sampled now, with at most so many samples each."""
+        return kernels.SamplingLayout(
+            self.box.lower, self.box.side, self.step_length, most, self.sampling.uniform, self.occ_threshold, self.bounds
+        )
+
+    def _thickness_at(self, places: Tensor) -> Tensor:
+        """Evaluate the optical thickness (N,) of a step at places (N, 3) in the unit cube, without gradients."""
+        parts = places.split(_POINTS if places.device.type == "cpu" else max(len(places), 1))
+        thickness = torch.empty(len(places), dtype=places.dtype, device=places.device)
+        into = thickness.split(len(parts[0]))
+
+        def evaluate(part: int) -> None:
+            with torch.no_grad():  # of this thread
+                torch.mul(self.field.get_density(parts[part])[0], self.step_length, out=into[part])
+
+        in_parallel(evaluate, len(parts))
+        return thickness
 
     def _cells_to_evaluate(self, turn: int) -> Tensor:
         """Choose all cells at first; later every eighth cell and every fourth occupied one, in turn."""
