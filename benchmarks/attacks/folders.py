@@ -60,7 +60,7 @@ def _write_view(root: Path, name: str, image: torch.Tensor, pose: torch.Tensor) 
 
 def start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
     """Start nerfcl in a process of its own, on one thread."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     return subprocess.Popen(
         [sys.executable, "-m", "nerfcl", *arguments], text=True, **{"env": environment, **streams, **options}

@@ -18,9 +18,8 @@ from typing import Any
 
 import lazy_loader
 
-# torch and numba each bring an OpenMP thread pool, and the two take turns on the same cores. By default an idle pool
-# spins for milliseconds and starves the other; sleeping at once costs a wake-up in each of some forty parallel loops
-# per step. Spinning for about ten microseconds is the compromise. It must be set before either is imported.
+# torch's threads spin for milliseconds after each parallel loop and starve the kernels' own; sleeping at once costs a
+# wake-up in every loop. Spinning for about ten microseconds is the compromise. It must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 # The names are listed in __init__.pyi and imported on first use, so that `import nerfcl` stays fast.

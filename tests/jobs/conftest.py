@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numba
 import pytest
 import torch
 
@@ -24,4 +23,3 @@ def in_turn(tmp_path_factory: pytest.TempPathFactory, shared_scene: Path) -> Pat
 def as_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets each run have as many threads as this process."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    monkeypatch.setenv("NUMBA_NUM_THREADS", str(numba.get_num_threads()))

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from nerfcl.errors import Argument, NerfclError
-from nerfcl.jobs.job import Job, Threads
+from nerfcl.jobs.job import Job
 
-ONE = Threads(1, 1)
+ONE = 1
 
 QUICK = ["--img-wh", "16", "16", "--max-resolution", "16", "--rays", "64", "--memory-rays", "99", "--device", "cpu"]
 QUICK += ["--evaluate-every", "99", "--evaluate-views", "1"]

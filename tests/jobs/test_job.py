@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from jobs.examples import CHAIN, fail, job, texts
-from nerfcl.jobs.job import JobProgress, Threads, run_jobs
+from nerfcl.jobs.job import JobProgress, run_jobs, threads_per_job
 
 
 def test_jobs_are_run_in_turn_but_those_that_are_done(tmp_path: Path) -> None:
@@ -27,15 +27,12 @@ def test_jobs_are_run_in_turn_but_those_that_are_done(tmp_path: Path) -> None:
 
 def test_cores_are_divided_unless_the_environment_says_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr("numba.get_num_threads", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    assert Threads.divided_by(1) == Threads(8, 16)
-    assert Threads.divided_by(3) == Threads(2, 5)
-    assert Threads.divided_by(100) == Threads(1, 1)
+    assert threads_per_job(1) == 8
+    assert threads_per_job(3) == 2
+    assert threads_per_job(100) == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    assert Threads.divided_by(4) == Threads(8, 4)
-    assert Threads.divided_by(4).cores == 8
+    assert threads_per_job(4) == 8
 
 
 def test_a_terminal_has_a_bar_below_the_lines() -> None:

@@ -45,7 +45,7 @@ import os, signal, sys
 from functools import partial
 from pathlib import Path
 from nerfcl.errors import NerfclError
-from nerfcl.jobs.job import Job, Threads, run_jobs
+from nerfcl.jobs.job import Job, run_jobs
 from nerfcl.jobs.ray_cluster import RayCluster
 
 def die_once(marker, root, shared):
@@ -68,7 +68,7 @@ jobs = [
     Job("bad", Path("bad"), "done", refuse, Path("heir")),
 ]
 try:
-    run_jobs(root, jobs, ", done", RayCluster(root, ", done", "local", 1, Threads(1, 1)))
+    run_jobs(root, jobs, ", done", RayCluster(root, ", done", "local", 1, 1))
 except NerfclError as error:
     print(error, file=sys.stderr)
 """

@@ -46,7 +46,7 @@ def in_time(action: Callable[[], Any]) -> Any:
 
 def kill_when(arguments: Sequence[str], due: Callable[[], bool]) -> None:
     """Run nerfcl in a process of its own, and kill it without a word when it is time."""
-    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    threads = {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "nerfcl", *arguments],
         env={**os.environ, **threads},

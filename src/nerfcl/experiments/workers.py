@@ -9,7 +9,7 @@ from typing import Any
 
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.experiments.prepare import Prepared
-from nerfcl.jobs.job import Executor, Threads
+from nerfcl.jobs.job import Executor, threads_per_job
 from nerfcl.jobs.processes import Processes
 from nerfcl.jobs.ray_cluster import RayCluster
 from nerfcl.reports.machine import machine
@@ -41,7 +41,7 @@ class Workers:
         if self.in_turn:
             return None
         jobs = self.jobs or os.cpu_count() or 1
-        threads = Threads.divided_by(jobs)
+        threads = threads_per_job(jobs)
         if self.ray is None:
             return Processes(out, shared, jobs, threads)
         return RayCluster(out, shared, self.ray, jobs, threads, gpus=int(device_type == "cuda"))

@@ -45,34 +45,12 @@ class Outcome:
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
-class Threads:
-    """Number of threads of a job; a different number changes the last bits of its results."""
+def threads_per_job(jobs: int) -> int:
+    """Divide the threads of this process among concurrent `jobs`, unless OMP_NUM_THREADS says how many each has."""
+    import torch
 
-    torch: int
-    numba: int
-
-    @classmethod
-    def divided_by(cls, jobs: int) -> Threads:
-        """Divide the cores among concurrent `jobs`, unless OMP_NUM_THREADS and NUMBA_NUM_THREADS are set."""
-        import numba
-        import torch
-
-        given = {"OMP_NUM_THREADS": torch.get_num_threads(), "NUMBA_NUM_THREADS": numba.get_num_threads()}
-        return cls(*(most if name in os.environ else max(1, most // jobs) for name, most in given.items()))
-
-    @property
-    def cores(self) -> int:
-        """Number of cores that the threads occupy."""
-        return max(self.torch, self.numba)
-
-    def use(self) -> None:
-        """Set the number of threads of this process."""
-        import numba
-        import torch
-
-        torch.set_num_threads(self.torch)
-        numba.set_num_threads(min(self.numba, numba.get_num_threads()))
+    threads = torch.get_num_threads()
+    return threads if "OMP_NUM_THREADS" in os.environ else max(1, threads // jobs)
 
 
 class Executor(Protocol):

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from nerfcl.errors import Argument, NerfclError
-from nerfcl.jobs.job import Job, Outcome, Threads, attempt
+from nerfcl.jobs.job import Job, Outcome, attempt
 from nerfcl.jobs.workers import start_worker, without_interrupts
 
 _PATIENCE = 10.0  # seconds for a process to clean up
@@ -36,7 +36,7 @@ class Processes:
         threads: threads of each process.
     """
 
-    def __init__(self, root: Path, shared: Any, jobs: int, threads: Threads) -> None:
+    def __init__(self, root: Path, shared: Any, jobs: int, threads: int) -> None:
         self._root, self._jobs, self._threads = root, jobs, threads
         # Plain bytes: torch would pass tensors through shared memory, which is scarce in containers.
         self._shared = pickle.dumps(shared)
@@ -115,11 +115,13 @@ def _cause(exitcode: int | None) -> str:
     return f"exit code {exitcode}"
 
 
-def _serve(connection: Connection, root: Path, shared: bytes, threads: Threads) -> None:
+def _serve(connection: Connection, root: Path, shared: bytes, threads: int) -> None:
     """Run one job after the other, until this process is terminated."""
     start_worker()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleans up, unlike the default handler
-    threads.use()
+    import torch
+
+    torch.set_num_threads(threads)
     everything = pickle.loads(shared)
     while True:
         connection.send(attempt(connection.recv(), root, everything))

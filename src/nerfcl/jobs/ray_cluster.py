@@ -11,7 +11,7 @@ from typing import Any
 
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.files import written_aside
-from nerfcl.jobs.job import Job, Outcome, Threads, attempt
+from nerfcl.jobs.job import Job, Outcome, attempt
 
 LOCAL = "local"
 RETRIES = 3  # for a job whose worker or node dies
@@ -34,18 +34,18 @@ class RayCluster:
         NerfclError: Ray is not installed, or nothing listens at the address.
     """
 
-    def __init__(self, root: Path, shared: Any, address: str, jobs: int, threads: Threads, gpus: int = 0) -> None:
+    def __init__(self, root: Path, shared: Any, address: str, jobs: int, threads: int, gpus: int = 0) -> None:
         self._ray = _import_ray(address)
         _check_address(address)
         self._root, self._shared, self._address, self._jobs, self._threads = root, shared, address, jobs, threads
-        self._remote = self._ray.remote(num_cpus=threads.cores, num_gpus=gpus, max_retries=RETRIES)(_run)
+        self._remote = self._ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(_run)
         self._needed: dict[Path | None, Any] = {None: None}
         self._running: dict[Any, Job] = {}
 
     def __enter__(self) -> RayCluster:
         options: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
         if self._address == LOCAL:
-            options |= {"num_cpus": self._jobs * self._threads.cores, "include_dashboard": False}
+            options |= {"num_cpus": self._jobs * self._threads, "include_dashboard": False}
         try:
             self._ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -117,9 +117,11 @@ def _check_address(address: str) -> None:
         raise NerfclError(Argument("ray", address), f": nothing answers there ({error})") from None
 
 
-def _run(job: Job, shared: Any, own: Files, needed: Files | None, threads: Threads) -> tuple[Outcome, Files]:
+def _run(job: Job, shared: Any, own: Files, needed: Files | None, threads: int) -> tuple[Outcome, Files]:
     """Run a job on some node, in a temporary folder; return the files it left, even if it failed."""
-    threads.use()
+    import torch
+
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="nerfcl-") as folder:
         root = Path(folder)
         _write(root / job.folder, own, job.last)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.kernels.twins import normal, offsets_of, uniform, values_and_gradients
 from nerfcl.models.kernels import plain
 
+
 def test_weights_by_hand() -> None:
     # Each sample stops half, then three quarters, of the light that reaches it.
     density = torch.tensor([math.log(2.0), math.log(4.0), 0.0, math.log(2.0), math.log(2.0)])
@@ -38,9 +39,7 @@ def test_accumulate_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("density", "length"), [(0.0, 2.0), (0.3, 2.0), (1.7, 0.6), (50.0, 3.0)])
-def test_slab_of_constant_density_has_the_opacity_of_the_closed_form(
-    density: float, length: float
-) -> None:
+def test_slab_of_constant_density_has_the_opacity_of_the_closed_form(density: float, length: float) -> None:
     samples = 128
     offsets = torch.tensor([0, samples])
     weights = plain.composite_weights(torch.full((samples,), density * length / samples), offsets, 0.0)
@@ -63,7 +62,9 @@ def test_plain_compositing_follows_finite_differences() -> None:
 @pytest.mark.parametrize("counts", [[], [0], [0, 0, 0]])
 def test_compositing_without_samples(counts: list[int]) -> None:
     offsets = offsets_of(counts)
-    weights, to_density = values_and_gradients(lambda d: plain.composite_weights(d * 0.1, offsets, 1e-3), torch.empty(0))
+    weights, to_density = values_and_gradients(
+        lambda d: plain.composite_weights(d * 0.1, offsets, 1e-3), torch.empty(0)
+    )
     assert weights.shape == to_density.shape == (0,)
     total, to_weights, to_values = values_and_gradients(
         lambda w, v: plain.accumulate(w, v, offsets), torch.empty(0), torch.empty(0, 5)

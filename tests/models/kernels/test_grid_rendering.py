@@ -14,7 +14,9 @@ from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings
 from nerfcl.models.kernels import Samples, grid_rendering
 from nerfcl.models.kernels.gradients import touched_of
 
-SETTINGS = HashGridSettings(base_resolution=3, max_resolution=20, levels=3, table_size=2**10, width=12, geometry_features=5)
+SETTINGS = HashGridSettings(
+    base_resolution=3, max_resolution=20, levels=3, table_size=2**10, width=12, geometry_features=5
+)
 
 
 @pytest.fixture(params=[7, 100, 4096])
@@ -45,7 +47,9 @@ def samples_of(counts: list[int], seed: int = 0) -> tuple[Samples, Tensor]:
     """Samples anywhere in the cube, and the rays' directions."""
     total = sum(counts)
     offsets = torch.tensor([0, *torch.tensor(counts).cumsum(0).tolist()])
-    samples = Samples(uniform(total, 3, seed=seed), uniform(total, seed=seed + 1) * 4, uniform(total, seed=seed + 2), offsets)
+    samples = Samples(
+        uniform(total, 3, seed=seed), uniform(total, seed=seed + 1) * 4, uniform(total, seed=seed + 2), offsets
+    )
     return samples, torch.nn.functional.normalize(normal(len(counts), 3, seed=seed + 3), dim=-1)
 
 
@@ -76,7 +80,13 @@ def test_values_and_gradients_are_those_of_plain_torch(block: int, threads: int,
         assert other.grad is not None
         scale = float(other.grad.abs().max())
         assert scale > 0.0
-        torch.testing.assert_close(one.grad.double() / scale, other.grad / scale, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            one.grad.double() / scale,
+            other.grad / scale,
+            atol=2e-5,
+            rtol=1e-3,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:

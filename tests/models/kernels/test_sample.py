@@ -26,9 +26,7 @@ def rays_of(samples: Samples) -> Tensor:
 def sample_one(
     twin: ModuleType, origin: Corner, direction: Corner, occupancy: Tensor, jitter: float, layout: SamplingLayout
 ) -> Samples:
-    samples = twin.sample(
-        torch.tensor([origin]), torch.tensor([direction]), occupancy, torch.tensor([jitter]), layout
-    )
+    samples = twin.sample(torch.tensor([origin]), torch.tensor([direction]), occupancy, torch.tensor([jitter]), layout)
     assert samples.offsets.dtype == torch.int64
     assert samples.offsets.tolist() == [0, len(samples.distances)]
     assert len(samples.lengths) == len(samples.positions) == len(samples.distances)

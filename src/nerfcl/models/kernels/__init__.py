@@ -27,9 +27,7 @@ __all__ = [
 ]
 
 
-def sample(
-    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout
-) -> Samples:
+def sample(origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout) -> Samples:
     return _twin(origins).sample(origins, directions, occupancy, jitter, layout)
 
 

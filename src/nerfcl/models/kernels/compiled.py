@@ -48,9 +48,7 @@ def blocks_of(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def sample(
-    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout
-) -> Samples:
+def sample(origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout) -> Samples:
     rays, most = origins.shape[0], layout.max_samples
     rays_and_grid = (origins.contiguous().numpy(), directions.contiguous().numpy(), occupancy.numpy())
     drawn = jitter.numpy()
@@ -100,9 +98,15 @@ def _sample(
             continue
 
         # From cell to cell (Amanatides & Woo 1987), noting those that are occupied.
-        x, x_ahead, x_stride, x_inverse, x_start = _enter(origins[r, 0], directions[r, 0], corner[0], scale, near, cells)
-        y, y_ahead, y_stride, y_inverse, y_start = _enter(origins[r, 1], directions[r, 1], corner[1], scale, near, cells)
-        z, z_ahead, z_stride, z_inverse, z_start = _enter(origins[r, 2], directions[r, 2], corner[2], scale, near, cells)
+        x, x_ahead, x_stride, x_inverse, x_start = _enter(
+            origins[r, 0], directions[r, 0], corner[0], scale, near, cells
+        )
+        y, y_ahead, y_stride, y_inverse, y_start = _enter(
+            origins[r, 1], directions[r, 1], corner[1], scale, near, cells
+        )
+        z, z_ahead, z_stride, z_inverse, z_start = _enter(
+            origins[r, 2], directions[r, 2], corner[2], scale, near, cells
+        )
         x_crossing = (np.float32(x + x_ahead) - x_start) * x_inverse
         y_crossing = (np.float32(y + y_ahead) - y_start) * y_inverse
         z_crossing = (np.float32(z + z_ahead) - z_start) * z_inverse

@@ -17,7 +17,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from nerfcl.models.kernels.compiled import OPTIONS, blocks_of, interpolate, scatter
+from nerfcl.models.kernels.compiled import OPTIONS, interpolate, scatter
 from nerfcl.models.kernels.gradients import GradientBuffers
 from nerfcl.models.kernels.layout import GridLevels, Samples
 from nerfcl.models.kernels.threads import in_parallel
@@ -176,12 +176,13 @@ class _Block:
         )  # fmt: skip
         self.visible = self.visible[:seen]
         inputs = memory.take(seen, colour_network[0].shape[0])
-        _gather(features.numpy(), self.harmonics[self.begin : self.end].numpy(), self.offsets, self.visible, inputs.numpy())
+        harmonics = self.harmonics[self.begin : self.end].numpy()
+        _gather(features.numpy(), harmonics, self.offsets, self.visible, inputs.numpy())
         self.colour_layers = _through(colour_network, inputs, memory)
         colours = self.colour_layers[-1].sigmoid_()  # (m, 3)
         _accumulate(
-            self.weights.numpy(), self.samples.distances[self.rows].numpy(), self.offsets, self.visible, colours.numpy(),
-            total[self.begin : self.end].numpy(),
+            self.weights.numpy(), self.samples.distances[self.rows].numpy(), self.offsets, self.visible,
+            colours.numpy(), total[self.begin : self.end].numpy(),
         )  # fmt: skip
 
     def backward(
@@ -201,9 +202,9 @@ class _Block:
         to_log_density = memory.take(1, self.count)[0]
         _composite_backward(
             self.thickness.numpy(), self.passed.numpy(), self.weights.numpy(),
-            self.samples.distances[self.rows].numpy(), self.offsets, self.visible, features.numpy(), np.float32(self.grid.log_density),
-            np.float32(self.grid.largest_log_density), colours.numpy(), upstream[self.begin : self.end].numpy(),
-            to_raw.numpy(), to_log_density.numpy(),
+            self.samples.distances[self.rows].numpy(), self.offsets, self.visible, features.numpy(),
+            np.float32(self.grid.log_density), np.float32(self.grid.largest_log_density), colours.numpy(),
+            upstream[self.begin : self.end].numpy(), to_raw.numpy(), to_log_density.numpy(),
         )  # fmt: skip
         first = len(density_network)
         to_inputs = memory.take(len(self.visible), colour_network[0].shape[0])

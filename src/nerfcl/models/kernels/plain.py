@@ -14,9 +14,7 @@ _HASH_PRIMES = (1, 2654435761, 805459861)
 
 
 @torch.no_grad()
-def sample(
-    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout
-) -> Samples:
+def sample(origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout) -> Samples:
     """Sample rays where an occupancy grid expects light to be stopped.
 
     The grid's optical thickness is taken to be constant within a cell. A share `uniform` of a ray's probability is

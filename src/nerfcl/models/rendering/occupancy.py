@@ -222,7 +222,13 @@ class OccupancyModel(nn.Module):
     def sampling_layout(self, most: int) -> kernels.SamplingLayout:
         """Return how rays are sampled now, with at most so many samples each."""
         return kernels.SamplingLayout(
-            self.box.lower, self.box.side, self.step_length, most, self.sampling.uniform, self.occ_threshold, self.bounds
+            self.box.lower,
+            self.box.side,
+            self.step_length,
+            most,
+            self.sampling.uniform,
+            self.occ_threshold,
+            self.bounds,
         )
 
     def _thickness_at(self, places: Tensor) -> Tensor:
