@@ -163,6 +163,7 @@ def test_a_full_disk_is_said_and_the_file_before_stays(tmp_path: Path) -> None:
         (b"{", "is not valid JSON"),
         (b"\xff", "is not valid JSON"),
         (b"[" * 10**5, "is nested too deeply"),
+        (b'{"a": [1e3, 9223372036854775808]}', "is not valid JSON"),  # 2^63: no 64-bit integer
         (b"1" * 10**4, "is not valid JSON"),  # more digits than Python converts
     ],
 )

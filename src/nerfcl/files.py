@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
             raise NerfclError(f"{path}: is not a file; replace it by a JSON file")
         if path.stat().st_size > MOST_JSON:
             raise NerfclError(f"{path}: is larger than {MOST_JSON:,} bytes; make it smaller")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_int=_parse_int)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -86,6 +86,13 @@ def read_json(path: Path) -> Any:
         raise NerfclError(f"{path}: is nested too deeply; restore it from its source") from None
     except ValueError as error:
         raise NerfclError(f"{path}: is not valid JSON ({error}); restore it from its source") from None
+
+
+def _parse_int(digits: str) -> int:
+    """Reject integers of more than 64 bits: nothing means them, and they cannot be computed with."""
+    if len(digits) > 20 or abs(int(digits)) >= 2**63:
+        raise ValueError(f"the number {digits[:20]}... has more than 64 bits")
+    return int(digits)
 
 
 def as_file_name(text: str) -> str:

@@ -223,6 +223,8 @@ def damaged_results() -> dict[str, str]:
         "more rows than tests": {"tested": [3]},
         "no rows": {"R": [], "tested": []},
         "views of no task": {"views": [{"task": "d", "name": "0", "psnr": [1.0], "ssim": []}]},
+        "a view without the PSNR after a task": {"views": [{"task": "a", "name": "0", "psnr": [1.0], "ssim": []}]},
+        "a figure of a thousand digits": {"memory_bytes": 10**999},
         "views that are words": {"views": ["view"]},
         "another shape of seconds": {"seconds": 3.0},
         "a seed in words": {"seed": "four"},

@@ -123,6 +123,8 @@ def test_missing_parts_and_parts_of_another_kind_are_refused(name: str, saved: P
         lambda content: content["history"].pop("R"),
         lambda content: content["history"].update(more=1),
         lambda content: content["history"].update(steps="many"),
+        lambda content: content["history"].update(steps=10**400),
+        lambda content: content["history"]["R"][0].append(10**400),
         lambda content: content["history"].update(training=float("nan")),
         lambda content: content["history"].update(frames=[(0.5, torch.zeros(3, 3))]),
         lambda content: content["history"]["psnr"].pop(),
@@ -150,6 +152,26 @@ def test_weights_of_another_model_are_refused(kind: str, saved: Path, tmp_path: 
 
     checkpoint = load_checkpoint(edited(saved, tmp_path / "a.pt", shrink))
     with pytest.raises(NerfclError, match="parts do not fit together"):
+        evaluated_model(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["model"]["_extra_state"].update(bounds=(0.0, 1.0)),
+        lambda content: content["model"]["_extra_state"].update(bounds=((0.0, 0.0), (1.0, 1.0))),
+        lambda content: content["model"]["_extra_state"].update(bounds=((0.0,) * 3, (float("inf"),) * 3)),
+        lambda content: content["model"]["_extra_state"].update(age=-1),
+        lambda content: content["model"]["_extra_state"].update(occ_threshold="low"),
+        lambda content: content["model"]["_extra_state"].pop("age"),
+        lambda content: content["model_settings"]["field"].update(max_resolution=None),
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(
+    change: Callable[[Content], object], saved: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(edited(saved, tmp_path / "a.pt", change))
+    with pytest.raises(NerfclError, match=r"parts do not fit together|max_resolution=None: must"):
         evaluated_model(checkpoint)
 
 

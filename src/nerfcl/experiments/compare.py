@@ -66,7 +66,9 @@ def _results(comparison: Comparison, part: Planned, seed: int, out: Path) -> dic
     results = read_results(path)
     expected = replace(comparison.experiment, strategy=part.strategy, seed=seed).to_plain()
     described = results.get("experiment", expected)  # version 0.1 saved no description
-    if described != expected or results["seed"] != seed or results["tasks"] != part.prepared.stream.names:
+    views = sum(len(group.test) for group in part.prepared.stream.groups)
+    same = described == expected and results["seed"] == seed and results["tasks"] == part.prepared.stream.names
+    if not same or len(results["views"]) != views:
         raise NerfclError(f"{path}: holds the results of another run; remove it and run the same command again")
     check_data(results.get("data"), part.prepared.data, f"{path} was written")
     return results

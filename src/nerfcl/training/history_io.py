@@ -52,8 +52,11 @@ def history_from_plain(content: dict[str, Any]) -> History:
 Check = Callable[[Any], bool]
 
 
+_MOST = 2**63  # bounds integers: Python's own have no limit, and no arithmetic goes on with one beyond a float
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and (isinstance(value, float) or abs(value) < _MOST)
 
 
 def _is_amount(value: Any) -> bool:
@@ -61,7 +64,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 0
+    return isinstance(value, int) and 0 <= value < _MOST
 
 
 def _is_image(value: Any) -> bool:

@@ -63,7 +63,8 @@ class HashGridSettings(FieldSettings):
     @property
     def resolution(self) -> int:
         """Cells along each axis of the finest level."""
-        assert self.max_resolution is not None, "call for_images first"
+        require(self.max_resolution is not None, self, "max_resolution", "must be given where there are no images")
+        assert self.max_resolution is not None  # for the type checker
         return self.max_resolution
 
     def for_images(self, width: int) -> HashGridSettings:

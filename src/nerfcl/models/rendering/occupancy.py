@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -193,7 +194,16 @@ class OccupancyModel(nn.Module):
         return {"age": self.age, "occ_threshold": self.occ_threshold, "bounds": self.bounds}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        bounds = state["bounds"]
+        corners = [] if bounds is None else [float(x) for corner in bounds for x in corner]
+        numbers = [int(state["age"]), float(state["occ_threshold"]), *corners]
+        if len(corners) not in (0, 6) or state["age"] < 0 or not all(map(math.isfinite, numbers)):
+            raise ValueError("the occupancy grid's state")
         self.age, self.occ_threshold, self.bounds = state["age"], state["occ_threshold"], state["bounds"]
 
     def snapshot(self) -> Self:

@@ -90,6 +90,8 @@ def _check(results: dict[str, Any]) -> None:
     if not all(_is_number(results["seconds"][name]) for name in ("training", "evaluation", "compilation")):
         raise ValueError
     for view in results["views"]:
+        if len(view["psnr"]) != len(tested) or len(view["ssim"]) > len(tested):
+            raise ValueError
         if view["task"] not in tasks or not all(_is_number(value) for value in (*view["psnr"], *view["ssim"])):
             raise ValueError
 
