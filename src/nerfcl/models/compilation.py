@@ -8,6 +8,7 @@ import torch
 
 from nerfcl.models import kernels
 from nerfcl.models.fields.hash_grid import HashGridSettings
+from nerfcl.models.kernels.plain import new_moments
 from nerfcl.models.rendering.occupancy import OccupancyModelSettings
 from nerfcl.scenes.cameras import Rays
 from nerfcl.scenes.scene import Box
@@ -30,6 +31,5 @@ def compile_kernels() -> float:
         gradients = [parameter.grad, torch.zeros_like(parameter)]
         for gradient in gradients:
             assert gradient is not None
-            moments = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            kernels.adam(parameter, gradient, *moments, 1, 0.1, (0.9, 0.99), 1e-15)
+            kernels.adam(parameter, gradient, new_moments(parameter), 1, 0.1, (0.9, 0.99), 1e-15)
     return time.perf_counter() - started

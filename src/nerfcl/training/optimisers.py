@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nerfcl.models import kernels
+from nerfcl.models.kernels.plain import join_moments, new_moments, split_moments
 from nerfcl.training.settings import OptimiserSettings
 
 
@@ -78,26 +79,34 @@ class Adam:
         self.parameters = list(parameters)
         self.betas, self.epsilon, self.weight_decay = betas, epsilon, weight_decay
         self.count = 0
-        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.moments = [new_moments(parameter) for parameter in self.parameters]
 
     def step(self, rate: float) -> None:
         """Update every parameter that has a gradient, with this learning rate."""
         self.count += 1
-        for parameter, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
+        for parameter, moments in zip(self.parameters, self.moments, strict=True):
             if parameter.grad is not None:
                 if self.weight_decay:
                     parameter.grad.add_(parameter.detach(), alpha=self.weight_decay)
-                kernels.adam(parameter, parameter.grad, mean, square, self.count, rate, self.betas, self.epsilon)
+                kernels.adam(parameter, parameter.grad, moments, self.count, rate, self.betas, self.epsilon)
                 parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running means and the step count."""
-        return {"count": self.count, "means": self.means, "squares": self.squares}
+        """Return copies of the running means, each in its parameter's shape, and the step count."""
+        pairs = [split_moments(part, parameter.shape) for part, parameter in self._pairs()]
+        return {"count": self.count, "means": [mean for mean, _ in pairs], "squares": [square for _, square in pairs]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: it belongs to other parameters.
+        """
         self.count = state["count"]
-        for mine, saved in ((self.means, state["means"]), (self.squares, state["squares"])):
-            for ours, theirs in zip(mine, saved, strict=True):
-                ours.copy_(theirs)
+        for (moments, parameter), *saved in zip(self._pairs(), state["means"], state["squares"], strict=True):
+            if any(part.shape != parameter.shape for part in saved):
+                raise ValueError("the moments' shapes are not those of the parameters")
+            moments.copy_(join_moments(*saved))
+
+    def _pairs(self) -> list[tuple[torch.Tensor, nn.Parameter]]:
+        return list(zip(self.moments, self.parameters, strict=True))

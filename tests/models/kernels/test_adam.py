@@ -10,15 +10,16 @@ from torch import Tensor
 
 from models.kernels.twins import TWINS, assert_twins_agree, normal, uniform
 from nerfcl.models import kernels
+from nerfcl.models.kernels.plain import join_moments, new_moments, split_moments
 
 BETAS = (0.9, 0.99)
 
 
 def adam_run(twin: ModuleType, gradients: list[Tensor], start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    parameter, mean, square = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+    parameter, moments = start.clone(), new_moments(start)
     for count, gradient in enumerate(gradients, 1):
-        twin.adam(parameter, gradient, mean, square, count, 1e-2 * count, BETAS, 1e-15)
-    return parameter, mean, square
+        twin.adam(parameter, gradient, moments, count, 1e-2 * count, BETAS, 1e-15)
+    return parameter, *split_moments(moments, start.shape)
 
 
 @pytest.mark.parametrize("shape", [(5,), (16,), (37, 2), (9001,)])
@@ -50,7 +51,9 @@ def test_entries_without_gradient_keep_value_and_moments(twin: ModuleType) -> No
     gradient[::3] = 0.0
     gradient[20:45] = 0.0  # a whole block, too
     still = gradient == 0.0
-    twin.adam(parameter, gradient, mean, square, 3, 0.1, BETAS, 1e-15)
+    moments = join_moments(mean, square)
+    twin.adam(parameter, gradient, moments, 3, 0.1, BETAS, 1e-15)
+    mean, square = split_moments(moments, parameter.shape)
     for after, old in zip((parameter, mean, square), before, strict=True):
         assert torch.equal(after[still], old[still])
         assert (after[~still] != old[~still]).all()
@@ -59,8 +62,10 @@ def test_entries_without_gradient_keep_value_and_moments(twin: ModuleType) -> No
 @TWINS
 def test_first_step_of_adam_by_hand(twin: ModuleType) -> None:
     # The corrected moments are g and g^2: every entry moves by the rate, against the gradient's sign.
-    parameter, mean, square = torch.tensor([1.0, 2.0, 3.0]), torch.zeros(3), torch.zeros(3)
-    twin.adam(parameter, torch.tensor([4.0, -0.001, 0.0]), mean, square, 1, 0.25, BETAS, 1e-15)
+    parameter = torch.tensor([1.0, 2.0, 3.0])
+    moments = new_moments(parameter)
+    twin.adam(parameter, torch.tensor([4.0, -0.001, 0.0]), moments, 1, 0.25, BETAS, 1e-15)
+    mean, square = split_moments(moments, parameter.shape)
     assert parameter.tolist() == pytest.approx([0.75, 2.25, 3.0])
     assert mean.tolist() == pytest.approx([0.4, -0.0001, 0.0])
     assert square.tolist() == pytest.approx([0.16, 1e-8, 0.0])
@@ -79,5 +84,16 @@ def test_adam_of_a_parameter_without_entries(twin: ModuleType) -> None:
 
 def test_adam_takes_parameters_that_require_gradients() -> None:
     parameter = torch.nn.Parameter(torch.ones(20, 2))
-    kernels.adam(parameter, torch.ones(2, 20).T, torch.zeros(20, 2), torch.zeros(20, 2), 1, 0.5, BETAS, 1e-15)
+    kernels.adam(parameter, torch.ones(2, 20).T, new_moments(parameter), 1, 0.5, BETAS, 1e-15)
     torch.testing.assert_close(parameter.data, torch.full((20, 2), 0.5))
+
+
+def test_moments_are_laid_out_line_by_line() -> None:
+    mean, square = normal(5, 7, seed=1), uniform(5, 7)
+    moments = join_moments(mean, square)
+    assert moments.shape == (3, 2, 16)
+    assert torch.equal(moments[1, 0], mean.view(-1)[16:32])
+    assert torch.equal(moments[2, 1, :3], square.view(-1)[32:])
+    for ours, theirs in zip(split_moments(moments, mean.shape), (mean, square), strict=True):
+        assert torch.equal(ours, theirs)
+    assert new_moments(mean).shape == moments.shape

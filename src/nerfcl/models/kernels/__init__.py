@@ -38,14 +38,13 @@ def encode(positions: Tensor, table: Tensor, levels: GridLevels) -> Tensor:
 def adam(
     parameter: Tensor,
     gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    moments: Tensor,
     count: int,
     rate: float,
     betas: tuple[float, float],
     epsilon: float,
 ) -> None:
-    _twin(parameter).adam(parameter, gradient, mean, square, count, rate, betas, epsilon)
+    _twin(parameter).adam(parameter, gradient, moments, count, rate, betas, epsilon)
 
 
 def is_compiled_for(tensor: Tensor) -> bool:

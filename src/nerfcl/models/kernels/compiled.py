@@ -18,8 +18,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from nerfcl.models.kernels.gradients import TOUCH, touched_of
-from nerfcl.models.kernels.layout import GridLevels, Samples, SamplingLayout
+from nerfcl.models.kernels.gradients import touched_of
+from nerfcl.models.kernels.layout import LINE, GridLevels, Samples, SamplingLayout
 from nerfcl.models.kernels.threads import in_parallel
 
 
@@ -38,9 +38,9 @@ def _can_keep_compiled() -> bool:
 
 
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": _can_keep_compiled(), "error_model": "numpy"}
-_RAYS_A_BLOCK = 512
+_RAYS_A_BLOCK = 256
 _SAMPLES_A_BLOCK = 4096
-_NUMBERS_A_BLOCK = 2**17
+_LINES_A_BLOCK = 2**14
 
 
 def blocks_of(count: int, size: int) -> int:
@@ -228,7 +228,7 @@ class _Encode(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:  # pyright: ignore
         (positions,) = ctx.saved_tensors
         to_table = torch.zeros(ctx.shape)
-        touched = np.zeros(blocks_of(to_table.numel(), TOUCH), np.uint8)
+        touched = np.zeros(blocks_of(to_table.numel(), LINE), np.uint8)
         scatter(positions, gradient, ctx.levels, to_table, touched)
         return None, to_table, None
 
@@ -241,7 +241,7 @@ def scatter(positions: Tensor, gradient: Tensor, levels: GridLevels, to_table: T
         gradient: (N, L * F) of the features.
         levels: how the table is laid out.
         to_table: (entries, F); added to.
-        touched: one byte for each TOUCH numbers of the table; set to 1 where something is added.
+        touched: one byte for each LINE numbers of the table; set to 1 where something is added.
     """
     places, slopes, into = positions.numpy(), gradient.contiguous().numpy(), to_table.numpy()
     count = len(levels.resolutions)
@@ -316,14 +316,13 @@ def _scatter_level(positions, gradient, level, resolutions, starts, hashed, to_t
                     e = start + _table_index(x + i, y + j, z + k, resolution, entries, hashed[level])
                     to_table[e, 0] += weight * g0
                     to_table[e, 1] += weight * g1
-                    touched[e >> 3] = 1  # TOUCH numbers are 8 entries
+                    touched[e >> 3] = 1  # a line is 8 entries
 
 
 def adam(
     parameter: Tensor,
     gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    moments: Tensor,
     count: int,
     rate: float,
     betas: tuple[float, float],
@@ -332,20 +331,18 @@ def adam(
     constants = (rate / (1.0 - betas[0] ** count), 1.0 / (1.0 - betas[1] ** count), *betas, epsilon)
     numbers = [np.float32(constant) for constant in constants]
     touched = touched_of(gradient)
-    flat = [tensor.detach().view(-1).numpy() for tensor in (parameter, gradient.contiguous(), mean, square)]
-
-    def part(array: np.ndarray, block: int) -> np.ndarray:
-        size = _NUMBERS_A_BLOCK if len(array) == len(flat[0]) else _NUMBERS_A_BLOCK // TOUCH
-        return array[block * size : (block + 1) * size]
+    flat = [tensor.detach().view(-1).numpy() for tensor in (parameter, gradient.contiguous())]
+    lines = moments.numpy()
 
     def work(block: int) -> None:
-        arrays = [part(array, block) for array in flat]
+        rows = slice(block * _LINES_A_BLOCK, (block + 1) * _LINES_A_BLOCK)
+        part = [array[rows.start * LINE : rows.stop * LINE] for array in flat]
         if touched is None:
-            _adam(*arrays, *numbers)
+            _adam(*part, lines[rows].reshape(-1), *numbers)
         else:
-            _adam_where_touched(part(touched.marks, block), *arrays, *numbers)
+            _adam_where_touched(touched.marks[rows], *part, lines[rows].reshape(-1), *numbers)
 
-    in_parallel(work, blocks_of(len(flat[0]), _NUMBERS_A_BLOCK))
+    in_parallel(work, blocks_of(len(lines), _LINES_A_BLOCK))
     if touched is not None:
         memory = touched.memory()
         assert memory is not None  # the gradient holds it
@@ -353,37 +350,37 @@ def adam(
 
 
 @njit(**OPTIONS)
-def _adam(parameter, gradient, mean, square, rate, correction, beta1, beta2, epsilon):
-    for begin in range(0, parameter.shape[0], TOUCH):
-        end = min(begin + TOUCH, parameter.shape[0])
+def _adam(parameter, gradient, moments, rate, correction, beta1, beta2, epsilon):
+    for begin in range(0, parameter.shape[0], LINE):
+        end = min(begin + LINE, parameter.shape[0])
         touched = False
         for n in range(begin, end):
             touched |= gradient[n] != 0.0
         if touched:
-            _adam_part(parameter, gradient, mean, square, begin, end, rate, correction, beta1, beta2, epsilon)
+            _adam_line(parameter, gradient, moments, begin, end, rate, correction, beta1, beta2, epsilon)
 
 
 @njit(**OPTIONS)
-def _adam_where_touched(marks, parameter, gradient, mean, square, rate, correction, beta1, beta2, epsilon):
+def _adam_where_touched(marks, parameter, gradient, moments, rate, correction, beta1, beta2, epsilon):
     """Also set the gradient and its marks to zero again."""
-    for mark in range(marks.shape[0]):
-        if marks[mark]:
-            marks[mark] = 0
-            begin, end = mark * TOUCH, min((mark + 1) * TOUCH, parameter.shape[0])
-            _adam_part(parameter, gradient, mean, square, begin, end, rate, correction, beta1, beta2, epsilon)
-            for n in range(begin, end):
-                gradient[n] = 0.0
+    for line in range(marks.shape[0]):
+        if marks[line]:
+            marks[line] = 0
+            begin, end = line * LINE, min((line + 1) * LINE, parameter.shape[0])
+            _adam_line(parameter, gradient, moments, begin, end, rate, correction, beta1, beta2, epsilon)
+            for i in range(end - begin):
+                gradient[begin + i] = 0.0
 
 
 @njit(inline="always")
-def _adam_part(parameter, gradient, mean, square, begin, end, rate, correction, beta1, beta2, epsilon):
-    one = np.float32(1.0)
-    for n in range(begin, end):
-        g = gradient[n]
-        m = beta1 * mean[n] + (one - beta1) * g
-        v = beta2 * square[n] + (one - beta2) * g * g
-        change = rate * m / (np.float32(math.sqrt(v * correction)) + epsilon)
-        keep = g == 0.0
-        mean[n] = mean[n] if keep else m
-        square[n] = square[n] if keep else v
-        parameter[n] -= np.float32(0.0) if keep else change
+def _adam_line(parameter, gradient, moments, begin, end, rate, correction, beta1, beta2, epsilon):
+    # Without branches, and with indices that are seen not to be negative: the loop then takes the processor's vectors.
+    one, mean, square = np.float32(1.0), 2 * begin, 2 * begin + LINE
+    for i in range(end - begin):
+        g = gradient[begin + i]
+        changes = np.float32(g != 0.0)
+        m = moments[mean + i] + changes * (one - beta1) * (g - moments[mean + i])
+        v = moments[square + i] + changes * (one - beta2) * (g * g - moments[square + i])
+        parameter[begin + i] -= changes * (rate * m / (np.float32(math.sqrt(v * correction)) + epsilon))
+        moments[mean + i] = m
+        moments[square + i] = v

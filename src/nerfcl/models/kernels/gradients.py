@@ -9,15 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TOUCH = 16  # numbers that share a mark: a line of the cache
-
+from nerfcl.models.kernels.layout import LINE
 
 @dataclass(frozen=True, eq=False)
 class Touched:
     """Where a gradient in lent memory may differ from zero.
 
     Attributes:
-        marks: one byte for each TOUCH numbers of the gradient; 0 where all of them are zero.
+        marks: one byte for each LINE numbers of the gradient; 0 where all of them are zero.
         memory: the gradient's memory, flat.
         buffers: where it goes back to.
     """
@@ -41,11 +40,11 @@ class GradientBuffers:
         self._free: list[tuple[np.ndarray, np.ndarray]] = []
 
     def lend(self, shape: torch.Size) -> tuple[Tensor, np.ndarray]:
-        """Return zeros for a gradient of this shape, and its marks: one byte for each TOUCH numbers."""
+        """Return zeros for a gradient of this shape, and its marks: one byte for each LINE numbers."""
         try:
             memory, marks = self._free.pop()
         except IndexError:
-            memory, marks = np.zeros(shape.numel(), np.float32), np.zeros(-(-shape.numel() // TOUCH), np.uint8)
+            memory, marks = np.zeros(shape.numel(), np.float32), np.zeros(-(-shape.numel() // LINE), np.uint8)
         gradient = torch.from_numpy(memory).view(shape)
         address = gradient.data_ptr()
         _LENT[address] = Touched(marks, weakref.ref(memory, lambda _: _LENT.pop(address, None)), self)

@@ -22,7 +22,7 @@ from nerfcl.models.kernels.gradients import GradientBuffers
 from nerfcl.models.kernels.layout import GridLevels, Samples
 from nerfcl.models.kernels.threads import in_parallel
 
-_SAMPLES_A_BLOCK = 4096
+_SAMPLES_A_BLOCK = 2048
 _CHANNELS = 5  # red, green, blue, distance, opacity
 
 

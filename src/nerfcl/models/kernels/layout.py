@@ -9,6 +9,8 @@ from torch import Tensor
 
 Corner = tuple[float, float, float]
 
+LINE = 16  # numbers that are marked, and updated, together: a line of the processor's cache
+
 
 @dataclass(frozen=True, eq=False)
 class GridLevels:

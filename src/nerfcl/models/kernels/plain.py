@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nerfcl.models.kernels.layout import GridLevels, Samples, SamplingLayout
+from nerfcl.models.kernels.layout import LINE, GridLevels, Samples, SamplingLayout
 
 _HASH_PRIMES = (1, 2654435761, 805459861)
 
@@ -165,12 +165,16 @@ def accumulate(weights: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
     return total.index_add(0, ray, weights[:, None] * values)
 
 
+def new_moments(parameter: Tensor) -> Tensor:
+    """Return zeros for the moments of `adam`, (lines, 2, LINE)."""
+    return parameter.new_zeros(-(-parameter.numel() // LINE), 2, LINE, requires_grad=False)
+
+
 @torch.no_grad()
 def adam(
     parameter: Tensor,
     gradient: Tensor,
-    mean: Tensor,
-    square: Tensor,
+    moments: Tensor,
     count: int,
     rate: float,
     betas: tuple[float, float],
@@ -182,17 +186,32 @@ def adam(
 
     Args:
         parameter: any shape; updated.
-        gradient: same shape.
-        mean: running mean of the gradient; updated.
-        square: running mean of its square; updated.
+        gradient: same shape. Memory that is lent (see `GradientBuffers`) is given back.
+        moments: (lines, 2, LINE) running means of the gradient and of its square, for each LINE numbers in turn: what a
+            step needs together lies together. Updated; see `new_moments`.
         count: step number, starting at 1.
         rate: learning rate.
         betas: decay rates of the two means.
         epsilon: added to the square root of the second mean.
     """
+    mean, square = split_moments(moments, parameter.shape)
     touched = gradient != 0.0
-    mean.copy_(torch.where(touched, betas[0] * mean + (1.0 - betas[0]) * gradient, mean))
-    square.copy_(torch.where(touched, betas[1] * square + (1.0 - betas[1]) * gradient.square(), square))
+    mean = torch.where(touched, betas[0] * mean + (1.0 - betas[0]) * gradient, mean)
+    square = torch.where(touched, betas[1] * square + (1.0 - betas[1]) * gradient.square(), square)
     root = (square / (1.0 - betas[1] ** count)).sqrt() + epsilon
     change = rate / (1.0 - betas[0] ** count) * mean / root
     parameter.sub_(torch.where(touched, change, torch.zeros_like(change)))
+    moments.copy_(join_moments(mean, square))
+
+
+def join_moments(mean: Tensor, square: Tensor) -> Tensor:
+    """Lay out moments of any shape as `adam` takes them; see `split_moments`."""
+    padding = (0, -mean.numel() % LINE)
+    parts = [torch.nn.functional.pad(part.reshape(-1), padding).view(-1, LINE) for part in (mean, square)]
+    return torch.stack(parts, 1)
+
+
+def split_moments(moments: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Return the running means of the gradient and of its square, in the parameter's shape."""
+    mean, square = (moments[:, i].reshape(-1)[: shape.numel()].view(shape) for i in range(2))
+    return mean, square
