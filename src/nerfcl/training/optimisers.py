@@ -72,7 +72,7 @@ class Adam:
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        betas: tuple[float, float] = (0.9, 0.99),
+        betas: tuple[float, float] = (0.7, 0.99),
         epsilon: float = 1e-15,
         weight_decay: float = 0.0,
     ) -> None:

@@ -49,7 +49,7 @@ class OptimiserSettings:
 
     optimiser: str = "adam"
     learning_rate: float = 2e-2
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[float, float] = (0.7, 0.99)
     epsilon: float = 1e-15
     momentum: float = 0.9
     weight_decay: float = 0.0

@@ -48,7 +48,7 @@ class HashGridSettings(FieldSettings):
     table_size: int = 2**19
     width: int = 32
     geometry_features: int = 16
-    log_density: float = -1.0
+    log_density: float = 0.0
 
     def __post_init__(self) -> None:
         in_range = self.max_resolution is None or self.base_resolution <= self.max_resolution <= _FINEST

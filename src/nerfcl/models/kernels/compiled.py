@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nerfcl.models.kernels.gradients import touched_of
 from nerfcl.models.kernels.layout import LINE, GridLevels, Samples, SamplingLayout
+from nerfcl.models.kernels.prefetch import prefetch
 from nerfcl.models.kernels.threads import in_parallel
 
 
@@ -40,7 +41,8 @@ def _can_keep_compiled() -> bool:
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": _can_keep_compiled(), "error_model": "numpy"}
 _RAYS_A_BLOCK = 256
 _SAMPLES_A_BLOCK = 4096
-_LINES_A_BLOCK = 2**14
+_LINES_A_BLOCK = 2**15
+_AHEAD = 8  # lines
 
 
 def blocks_of(count: int, size: int) -> int:
@@ -363,13 +365,22 @@ def _adam(parameter, gradient, moments, rate, correction, beta1, beta2, epsilon)
 @njit(**OPTIONS)
 def _adam_where_touched(marks, parameter, gradient, moments, rate, correction, beta1, beta2, epsilon):
     """Also set the gradient and its marks to zero again."""
+    lines, count = np.empty(marks.shape[0], np.int64), 0
     for line in range(marks.shape[0]):
-        if marks[line]:
-            marks[line] = 0
-            begin, end = line * LINE, min((line + 1) * LINE, parameter.shape[0])
-            _adam_line(parameter, gradient, moments, begin, end, rate, correction, beta1, beta2, epsilon)
-            for i in range(end - begin):
-                gradient[begin + i] = 0.0
+        lines[count] = line
+        count += marks[line]
+        marks[line] = 0
+    for k in range(count):
+        if k + _AHEAD < count:  # waiting for memory takes longer than the arithmetic
+            later = lines[k + _AHEAD] * LINE
+            prefetch(parameter, later)
+            prefetch(gradient, later)
+            prefetch(moments, 2 * later)
+            prefetch(moments, 2 * later + LINE)
+        begin, end = lines[k] * LINE, min((lines[k] + 1) * LINE, parameter.shape[0])
+        _adam_line(parameter, gradient, moments, begin, end, rate, correction, beta1, beta2, epsilon)
+        for i in range(end - begin):
+            gradient[begin + i] = 0.0
 
 
 @njit(inline="always")

@@ -55,8 +55,8 @@ class OccupancySettings:
     occ_threshold: float = 0.02
     early_stop_eps: float = 1e-3
     update_every: int = 16
-    full_updates: int = 4
-    decay: float = 0.9
+    full_updates: int = 2
+    decay: float = 0.8
 
     def __post_init__(self) -> None:
         limits = {"cells": 256, "steps": 2 * 4096, "update_every": 2**31, "samples": 4096, "rendering_samples": 4096}
@@ -175,9 +175,9 @@ class OccupancyModel(nn.Module):
         """Update the occupancy grid at intervals, so that rays skip empty space."""
         turn, wait = divmod(self.age, self.sampling.update_every)
         self.age += 1
-        if wait:
+        if wait or turn == 0:  # nothing is learned yet
             return
-        cells = self._cells_to_evaluate(turn)  # (M,) flat indices
+        cells = self._cells_to_evaluate(turn - 1)  # (M,) flat indices
         count = self.sampling.cells
         corners = torch.stack([cells // count**2, cells // count % count, cells % count], -1)  # (M, 3)
         inside = torch.rand(len(cells), 3, generator=generator).to(corners.device)
@@ -255,12 +255,12 @@ class OccupancyModel(nn.Module):
         return thickness
 
     def _cells_to_evaluate(self, turn: int) -> Tensor:
-        """Choose all cells at first; later every eighth cell and every fourth occupied one, in turn."""
+        """Choose all cells at first; later every sixteenth cell and every fourth occupied one, in turn."""
         chosen = torch.zeros_like(self.occupancy, dtype=torch.bool).view(-1)
         if turn < self.sampling.full_updates:
             chosen[:] = True
         else:
-            chosen[turn % 8 :: 8] = True
+            chosen[turn % 16 :: 16] = True
             occupied = (self.occupancy.view(-1) >= self.occ_threshold).nonzero()[:, 0]
             chosen[occupied[turn % 4 :: 4]] = True
         return chosen.nonzero()[:, 0]
