@@ -25,7 +25,7 @@ Density = Callable[[Tensor], Tensor]
 
 def settled(**changes: Any) -> OccupancySettings:
     """Settings that sample every step in occupied cells, evenly."""
-    return OccupancySettings(**{"uniform": 1.0, "samples": 4096, "rendering_samples": 4096, **changes})
+    return OccupancySettings(**{"uniform": 1.0, "samples": 4096, **changes})
 
 
 EVERYTHING_SEEN = settled(cells=8, steps=32, early_stop_eps=0.0)
@@ -374,7 +374,7 @@ def test_a_state_dict_holds_all_that_decides_where_rays_are_sampled() -> None:
     assert ball.bounds is not None
     assert ball.bounds[0] > BOX.lower, "empty space around the ball is left out"
     other.load_state_dict(ball.state_dict())
-    assert other.sampling_layout(9) == ball.sampling_layout(9)
+    assert other.sampling_layout() == ball.sampling_layout()
     origins = torch.tensor([[-4.0, 0.3, 0.4], [0.4, -4.0, 0.3]])
     rays = Rays(origins, torch.nn.functional.normalize(0.4 - origins, dim=-1))
     one, two = (model.render(rays, torch.Generator().manual_seed(1)) for model in (ball, other))

@@ -25,6 +25,7 @@ from nerfcl.scenes.scene import Box, Colour, Ndc, Scene
 
 WHITE: Colour = (1.0, 1.0, 1.0)
 _CELLS = 2**16  # restored at once
+_CELLS_A_TURN = 2**15  # of all cells, in an update that evaluates a part
 _POINTS = 4096  # evaluated at once by each of the processor's threads
 
 
@@ -35,8 +36,7 @@ class OccupancySettings:
     Attributes:
         cells: cells of the occupancy grid along each axis.
         steps: steps along an edge of the box; a ray has at most one sample for each step that it is in occupied cells.
-        samples: maximum number of samples per ray in training.
-        rendering_samples: maximum number of samples per ray in rendering.
+        samples: maximum number of samples per ray.
         uniform: share of a ray's samples that is spread evenly over its occupied cells, so that nothing there is ever
             unseen; the others follow the light that the cells stop.
         occ_threshold: a cell is occupied if a step through it has at least this optical thickness (or the mean over all
@@ -49,9 +49,8 @@ class OccupancySettings:
 
     cells: int = 64
     steps: int = 128
-    samples: int = 24
-    rendering_samples: int = 72
-    uniform: float = 0.3
+    samples: int = 32
+    uniform: float = 0.5
     occ_threshold: float = 0.02
     early_stop_eps: float = 1e-3
     update_every: int = 16
@@ -59,7 +58,7 @@ class OccupancySettings:
     decay: float = 0.8
 
     def __post_init__(self) -> None:
-        limits = {"cells": 256, "steps": 2 * 4096, "update_every": 2**31, "samples": 4096, "rendering_samples": 4096}
+        limits = {"cells": 256, "steps": 2 * 4096, "update_every": 2**31, "samples": 4096}
         for name, most in limits.items():
             require_between(self, name, 1, most)
         require(self.full_updates >= 0, self, "full_updates", "must not be negative")
@@ -159,9 +158,8 @@ class OccupancyModel(nn.Module):
         rays = Rays(rays.origins.to(device), rays.directions.to(device), rays.per_pixel)
         paths = rays if self.ndc is None else to_ndc(rays, self.ndc)[0]
         jitter = torch.full((len(rays),), 0.5) if generator is None else torch.rand(len(rays), generator=generator)
-        most = self.sampling.rendering_samples if generator is None else self.sampling.samples
         samples = kernels.sample(
-            paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), self.sampling_layout(most)
+            paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), self.sampling_layout()
         )
         total = self.field.integrate(samples, rays.directions, self.sampling.early_stop_eps)  # (R, 5)
         if rays.per_pixel > 1:
@@ -229,17 +227,12 @@ class OccupancyModel(nn.Module):
             self.occupancy[part.unbind(-1)] = thickness.clamp(min=self.occ_threshold).to(self.occupancy)
         self.bounds = self._bounds_of(occupied)
 
-    def sampling_layout(self, most: int) -> kernels.SamplingLayout:
-        """Return how rays are sampled now, with at most so many samples each."""
+    def sampling_layout(self) -> kernels.SamplingLayout:
+        """Return how rays are sampled now."""
         return kernels.SamplingLayout(
-            self.box.lower,
-            self.box.side,
-            self.step_length,
-            most,
-            self.sampling.uniform,
-            self.occ_threshold,
-            self.bounds,
-        )
+            self.box.lower, self.box.side, self.step_length, self.sampling.samples, self.sampling.uniform,
+            self.occ_threshold, self.bounds,
+        )  # fmt: skip
 
     def _thickness_at(self, places: Tensor) -> Tensor:
         """Evaluate the optical thickness (N,) of a step at places (N, 3) in the unit cube, without gradients."""
@@ -255,12 +248,13 @@ class OccupancyModel(nn.Module):
         return thickness
 
     def _cells_to_evaluate(self, turn: int) -> Tensor:
-        """Choose all cells at first; later every sixteenth cell and every fourth occupied one, in turn."""
+        """Choose all cells at first; later a part of all and every fourth occupied one, in turn."""
         chosen = torch.zeros_like(self.occupancy, dtype=torch.bool).view(-1)
         if turn < self.sampling.full_updates:
             chosen[:] = True
         else:
-            chosen[turn % 16 :: 16] = True
+            turns = -(-len(chosen) // _CELLS_A_TURN)
+            chosen[turn % turns :: turns] = True
             occupied = (self.occupancy.view(-1) >= self.occ_threshold).nonzero()[:, 0]
             chosen[occupied[turn % 4 :: 4]] = True
         return chosen.nonzero()[:, 0]
