@@ -25,7 +25,7 @@ from nerfcl.scenes.scene import Box, Colour, Ndc, Scene
 
 WHITE: Colour = (1.0, 1.0, 1.0)
 _CELLS = 2**16  # restored at once
-_CELLS_A_TURN = 2**15  # of all cells, in an update that evaluates a part
+_CELLS_A_TURN = 2**14  # of all cells, in an update that evaluates a part
 _POINTS = 4096  # evaluated at once by each of the processor's threads
 
 
@@ -49,7 +49,7 @@ class OccupancySettings:
 
     cells: int = 64
     steps: int = 128
-    samples: int = 32
+    samples: int = 24
     uniform: float = 0.5
     occ_threshold: float = 0.02
     early_stop_eps: float = 1e-3
