@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nerfcl.models.kernels.layout import LINE
 
+
 @dataclass(frozen=True, eq=False)
 class Touched:
     """Where a gradient in lent memory may differ from zero.
