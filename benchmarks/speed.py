@@ -1,11 +1,15 @@
-"""`make bench`: speed and memory as ratios within one run. Writes benchmarks/results.md.
+"""Speed, against an earlier commit, the reference network and the plain twins. Writes benchmarks/results.md.
 
-python benchmarks/speed.py [--data PATH]
+python benchmarks/speed.py [--parts PART ...] [--against feb4f0b] [--data PATH]
+
+Each part is kept in FOLDER, so that parts may be measured one by one; the document holds the latest of each. Whole
+trainings run in processes of their own, one tree after the other, so that a busy machine slows both.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -15,64 +19,59 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nerfcl  # noqa: F401  isort: skip: sets how thread pools wait before torch starts its own
+import nerfcl  # noqa: F401  isort: skip: sets how threads wait before torch starts its own
 import torch
 from machine import lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
+from speed_pairs import PAIRS, Trees
 
+from nerfcl.files import write_json, written_aside
 from nerfcl.memory.fill import TeacherOutput
 from nerfcl.memory.rays import RayMemory, RayMemorySettings
 from nerfcl.models import kernels
+from nerfcl.models.compilation import compile_kernels
+from nerfcl.models.fields.field import Field
 from nerfcl.models.fields.hash_grid import HashGridField
 from nerfcl.models.kernels import compiled, plain
 from nerfcl.models.rendering.occupancy import OccupancyModel
 from nerfcl.models.settings import model_for
 from nerfcl.randomness import seeded
-from nerfcl.scenes import Scene, Views, load_scene
+from nerfcl.scenes import Views, load_scene
 from nerfcl.scenes.cameras import pixel_rays, stratified_offsets
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.streams.pixels import pixels_at
 from nerfcl.streams.sampling import EpochSampler
 from nerfcl.streams.stream import Stream
 from nerfcl.streams.tasks import make_stream
-from nerfcl.training.callbacks import Callback, StepReport
-from nerfcl.training.evaluation import evaluate
-from nerfcl.training.history import History
-from nerfcl.training.learner import Learner, new_learner
+from nerfcl.training.learner import new_learner
 from nerfcl.training.loop import learn
 from nerfcl.training.optimisers import Adam
 from nerfcl.training.schedules import warm_cosine
-from nerfcl.training.settings import EvaluationSettings, TrainingSettings
+from nerfcl.training.settings import TrainingSettings
 
 RESULTS = Path(__file__).parent / "results.md"
-REFERENCE_DB = 27.79
 Row = tuple[str, str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=[*PAIRS, *PARTS], default=[*PAIRS, *PARTS])
+    parser.add_argument("--against", default="feb4f0b", help="commit to compare with")
     parser.add_argument("--data", default=lego_or_builtin())
-    data = parser.parse_args().data
-    data = data if data == "builtin" else str(Path(data).resolve())
-    kernels.compile_kernels()
-    scene = load_scene(data, (64, 64))
-    stream = make_stream(scene, ["right", "left"])
-    learner, first_reach = trained(scene, stream)
-    model = learner.model
-    assert isinstance(model, OccupancyModel)
-    sections = [
-        ("Training step, 1024 rays", step_rows(model, stream)),
-        (f"The first task of {scene.name} at 64x64 (1500 steps, seed 0)", first_reach.rows(learner.history)),
-        (
-            "Kernels against their plain torch twins (time of the twin / time of the kernel)",
-            kernel_rows(model, stream),
-        ),
-        ("Drawing 1024 stored rays, 20 % of them uniformly from the rest, without replacement", draw_rows()),
-        ("Memory", memory_rows(data)),
-    ]
-    text = report(sections)
-    RESULTS.write_text(text, encoding="utf-8")
-    print(text)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/speed"))
+    options = parser.parse_args()
+    data = options.data if options.data == "builtin" else str(Path(options.data).resolve())
+    compile_kernels()
+    with Trees(options.against) as trees:
+        for name in options.parts:
+            title, rows = PAIRS[name](trees, data) if name in PAIRS else PARTS[name](data)
+            part = {"title": title, "rows": rows, "on": f"{processor()}; {versions()}; against {options.against}"}
+            write_json(options.folder / f"{name}.json", part)
+            print(f"{title}\n" + "\n".join(f"  {what}: {value}" for what, value in rows), flush=True)
+    paths = [options.folder / f"{name}.json" for name in (*PAIRS, *PARTS)]
+    text = report([json.loads(path.read_text()) for path in paths if path.exists()])
+    with written_aside(RESULTS) as aside:
+        aside.write_text(text, encoding="utf-8")
     print(f"written to {RESULTS}")
 
 
@@ -87,37 +86,12 @@ def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times)
 
 
-class FirstReach(Callback):
-    """Notes when the mean PSNR on the first task's test views first reaches the reference project's."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.views = stream[0].test
-        self.reached: tuple[int, float, float] | None = None
-
-    def on_step(self, learner: Learner, report: StepReport) -> None:
-        if self.reached is None and report.step % 50 == 0:
-            psnr = evaluate(learner.model, self.views, ssim=False).mean_psnr
-            if psnr >= REFERENCE_DB:
-                self.reached = (report.step, report.seconds, psnr)
-
-    def rows(self, history: History) -> list[Row]:
-        steps, seconds, psnr = self.reached or (0, float("nan"), float("nan"))
-        return [
-            (
-                f"first reaches {REFERENCE_DB} dB on the test views (evaluated every 50 steps)",
-                f"{seconds:.1f} s of training, step {steps} ({psnr:.2f} dB)",
-            ),
-            ("after the task", f"{history.R[0][0]:.2f} dB, {history.training:.1f} s of training"),
-        ]
-
-
-def trained(scene: Scene, stream: Stream) -> tuple[Learner, FirstReach]:
-    """A learner after the first task, and when it reached the reference."""
-    first_reach = FirstReach(stream)
-    learner = new_learner(FineTune(), model_for(scene, seed=0), 0)
-    settings = TrainingSettings(evaluation=EvaluationSettings(evaluate_every=10_000, frame_every=0))
-    learn(stream, learner, settings, [first_reach], until=1)
-    return learner, first_reach
+def trained(stream: Stream, data: str) -> OccupancyModel:
+    """A model after the first task."""
+    learner = new_learner(FineTune(), model_for(load_scene(data, (64, 64)), seed=0), 0)
+    learn(stream, learner, TrainingSettings(evaluation=None), until=1)
+    assert isinstance(learner.model, OccupancyModel)
+    return learner.model
 
 
 def epoch_sampler(stream: Stream, generator: torch.Generator) -> EpochSampler:
@@ -125,7 +99,10 @@ def epoch_sampler(stream: Stream, generator: torch.Generator) -> EpochSampler:
     return EpochSampler(stream[0].train.pixels, generator)
 
 
-def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
+def step_rows(data: str) -> tuple[str, list[Row]]:
+    """A step of the default field against one of the reference network."""
+    stream = make_stream(load_scene(data, (64, 64)), ["right", "left"])
+    model = trained(stream, data)
     optimiser, generator = Adam(model.parameters()), seeded(0, "bench")
     sampler = epoch_sampler(stream, generator)
     step = 0
@@ -147,7 +124,7 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
         other.append(median_seconds(theirs, 1))
         own.append(median_seconds(ours, 160))
         ratios.append(other[-1] / own[-1])
-    return [
+    return "Training step, 1024 rays", [
         (
             "reference network (coarse and fine 8x256 MLPs, 64 + 128 samples), median",
             f"{statistics.median(other):.2f} s",
@@ -163,46 +140,45 @@ def step_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
     ]
 
 
-def kernel_rows(model: OccupancyModel, stream: Stream) -> list[Row]:
-    generator = seeded(0, "kernels")
+def kernel_rows(data: str) -> tuple[str, list[Row]]:
+    """Compiled kernels against their plain twins."""
+    stream, generator = make_stream(load_scene(data, (64, 64)), ["right", "left"]), seeded(0, "kernels")
+    model = trained(stream, data)
     batch = pixels_at(stream[0].train, epoch_sampler(stream, generator).next(1024))
     rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, stratified_offsets(1024, 1, generator))
-    jitter = torch.rand(1024, generator=generator)
-    settings = model.march_settings()
-    positions, _, offsets = kernels.march(rays.origins, rays.directions, model.occupancy, jitter, settings)
-    field = model.field
+    jitter, layout, field = torch.rand(1024, generator=generator), model.sampling_layout(), model.field
+    samples = kernels.sample(rays.origins, rays.directions, model.occupancy, jitter, layout)
     assert isinstance(field, HashGridField)
-    with torch.no_grad():
-        density, _ = field.get_density(positions)
     table = field.table.detach().clone().requires_grad_()
-    weights_in = [weight.detach().clone().requires_grad_() for weight in field.density_network]
-    encoded = torch.randn(len(positions), field.levels.width, requires_grad=True)
-    density = density.clone().requires_grad_()
-    light = torch.rand(len(positions), requires_grad=True)
-    values = torch.rand(len(positions), 5, requires_grad=True)
-    gradient = torch.randn_like(table)
-    means, squares = torch.zeros_like(table), torch.zeros_like(table)
+    gradient, moments = torch.randn_like(table), plain.new_moments(table)
     cases: list[tuple[str, Callable[[Any], Any]]] = [
-        ("march", lambda k: k.march(rays.origins, rays.directions, model.occupancy, jitter, settings)),
-        ("encode, forward and backward", lambda k: k.encode(positions, table, field.levels).sum().backward()),
-        ("mlp, forward and backward", lambda k: k.mlp(encoded, *weights_in).sum().backward()),
+        ("sample", lambda k: k.sample(rays.origins, rays.directions, model.occupancy, jitter, layout)),
         (
-            "composite_weights, forward and backward",
-            lambda k: k.composite_weights(density, model.step_length, offsets, 1e-3).sum().backward(),
+            "encode, forward and backward",
+            lambda k: k.encode(samples.positions, table, field.levels).sum().backward(),
         ),
-        ("accumulate, forward and backward", lambda k: k.accumulate(light, values, offsets).sum().backward()),
-        ("adam, every entry touched", lambda k: k.adam(table, gradient, means, squares, 5, 1e-2, (0.9, 0.99), 1e-15)),
+        (
+            "the field along rays, forward and backward",
+            lambda k: (
+                (field if k is compiled else Field)
+                .integrate(*(() if k is compiled else (field,)), samples, rays.directions, 1e-3)
+                .sum()
+                .backward()
+            ),
+        ),
+        ("adam, every entry touched", lambda k: k.adam(table, gradient, moments, 5, 1e-2, (0.9, 0.99), 1e-15)),
     ]
     rows = []
     for name, call in cases:
         slow = median_seconds(lambda call=call: call(plain), 15)
         fast = median_seconds(lambda call=call: call(compiled), 45)
         rows.append((name, f"{slow / fast:.1f} ({slow * 1e3:.2f} ms / {fast * 1e3:.2f} ms)"))
-    return rows
+    return "Kernels against their plain torch twins (time of the twin / time of the kernel)", rows
 
 
-def draw_rows() -> list[Row]:
+def draw_rows(data: str) -> tuple[str, list[Row]]:
     """What a draw from memory costs, small and large."""
+    del data
     rows = []
     for rays in (20_480, 2_000_000):
         views = _noise_views(-(-rays // 4096))
@@ -213,7 +189,7 @@ def draw_rows() -> list[Row]:
             memory.fill(views, lambda indices, losses=losses: TeacherOutput(torch.empty(0), losses[indices]))
             seconds = median_seconds(lambda memory=memory: memory.draw(1024), 200)
             rows.append((f"{draw}, {rays:,} rays ({memory.nbytes / 1e6:.1f} MB)", f"{seconds * 1000:.2f} ms"))
-    return rows
+    return "Drawing 1024 stored rays, 20 % of them uniformly from the rest, without replacement", rows
 
 
 def _noise_views(count: int) -> Views:
@@ -221,7 +197,7 @@ def _noise_views(count: int) -> Views:
     return Views(images, torch.eye(4).repeat(count, 1, 1), torch.ones(count, 4), ("",) * count)
 
 
-def memory_rows(data: str) -> list[Row]:
+def memory_rows(data: str) -> tuple[str, list[Row]]:
     """Peak resident memory of a whole run, by itself in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         code = "import sys; from machine import run_and_tell_peak; run_and_tell_peak(sys.argv[1:])"
@@ -229,16 +205,24 @@ def memory_rows(data: str) -> list[Row]:
         command = [sys.executable, "-c", code, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     peak = float(done.stdout.rsplit("peak", 1)[1])
-    return [("peak of `nerfcl run --strategy replay --steps 200`, everything included", f"{peak:.0f} MB")]
+    return "Memory", [("peak of `nerfcl run --strategy replay --steps 200`, everything included", f"{peak:.0f} MB")]
 
 
-def report(sections: list[tuple[str, list[Row]]]) -> str:
+PARTS: dict[str, Callable[[str], tuple[str, list[Row]]]] = {
+    "step": step_rows,
+    "twins": kernel_rows,
+    "draws": draw_rows,
+    "memory": memory_rows,
+}
+
+
+def report(parts: list[dict[str, Any]]) -> str:
     """The tables as Markdown."""
     lines = ["# Speed", "", "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run."]
-    lines += ["", f"{processor()}; {versions()}."]
-    for title, rows in sections:
-        lines += ["", f"## {title}", "", "| what | measured |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in rows]
+    for part in parts:
+        lines += ["", f"## {part['title']}", "", "| what | measured |", "|---|---|"]
+        lines += [f"| {name} | {value} |" for name, value in part["rows"]]
+        lines += ["", f"{part['on']}."]
     return "\n".join(lines) + "\n"
 
 

@@ -1,72 +1,96 @@
 """One measurement in a fresh process, of whichever nerfcl PYTHONPATH finds: this tree's, or an earlier one's.
 
-python benchmarks/speed_probe.py '{"what": "train", "data": "builtin", "size": [64, 64], "steps": 100}'
+python benchmarks/speed_probe.py '{"what": "train", "data": "builtin", "size": 64, "steps": 100}'
 
-Prints one line of JSON. Uses only names that nerfcl has had since version 0.1.
+Prints one line of JSON. Apart from where things are defined, it uses what nerfcl has had since version 0.1.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nerfcl  # isort: skip: sets how threads wait before torch starts its own
-import torch
+import nerfcl
+
+try:
+    from nerfcl.cli.main import main as command
+    from nerfcl.models.compilation import compile_kernels
+    from nerfcl.training.loop import learn_experience
+except ImportError:  # version 0.1
+    from nerfcl.kernels import compile_kernels  # pyright: ignore
+
+    from nerfcl.cli import main as command  # pyright: ignore
+    from nerfcl.training import learn_experience  # pyright: ignore
 
 
 def train(
-    data: str, size: list[int], steps: int, rays: int = 1024, seed: int = 0, tasks: str = "right", enlarge: int = 1
+    data: str, size: int, steps: int, rays: int | None = None, seed: int = 0, task: str = "all", enlarge: int = 1
 ) -> dict[str, Any]:
-    """Train on one task; PSNR on all its test views."""
-    learner, stream = _trained(data, size, steps, rays, seed, tasks, enlarge)
-    found = {"seconds": learner.history.training, "steps": steps, "rays": rays, "peak": _peak()}
-    return {**found, "psnr": learner.history.R[0][0] if enlarge == 1 else None, "views": len(stream[0].test)}
+    """Train on one task; PSNR on all its test views, unless images are enlarged."""
+    learner, experience = _trained(data, size, steps, rays, seed, task, enlarge)
+    psnr = nerfcl.evaluate(learner.model, experience.test).mean_psnr if enlarge == 1 else None
+    return {"seconds": learner.history.training, "psnr": psnr, "peak": _peak()}
 
 
-def render(data: str, size: list[int], steps: int, rays: int = 1024, seed: int = 0, views: int = 5) -> dict[str, Any]:
+def render(data: str, size: int, steps: int, views: int = 5) -> dict[str, Any]:
     """Render test views of a trained scene; median seconds of one."""
-    learner, stream = _trained(data, size, steps, rays, seed, "all", 1, test=False)
+    learner, experience = _trained(data, size, steps, None, 0, "all", 1)
     times = []
     for index in range(views + 1):
-        camera = stream[0].test.camera(index) if hasattr(stream[0].test, "camera") else _camera(stream[0].test, index)
         started = time.perf_counter()
-        nerfcl.render_image(learner.model, camera)
+        nerfcl.render_image(learner.model, experience.test.camera(index))
         times.append(time.perf_counter() - started)
-    return {"seconds": sorted(times[1:])[views // 2]}
+    return {"seconds": statistics.median(times[1:])}
 
 
-def online(data: str, size: list[int], frames: int, steps: int = 16) -> dict[str, Any]:
+def online(data: str, size: int, frames: int, steps: int = 16) -> dict[str, Any]:
     """Learn a stream frame by frame with replay; frames per second."""
-    arguments = ["online", "--data", data, "--img-wh", *map(str, size), "--steps-per-chunk", str(steps)]
-    arguments += ["--chunk-frames", "1", "--frames", str(frames), "--out", sys.argv[2]]
-    _nerfcl(arguments)
-    results = json.loads((Path(sys.argv[2]) / "results.json").read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "online"
+        options = ["--data", data, "--img-wh", str(size), str(size), "--frames", str(frames), "--chunk-frames", "1"]
+        option = "--steps-per-chunk" if "training.loop" in learn_experience.__module__ else "--iters-per-chunk"
+        if command(["online", *options, option, str(steps), "--out", str(out)]):
+            raise SystemExit(1)
+        results = json.loads((out / "results.json").read_text())
     return {"frames_per_second": frames / results["seconds"]["training"]}
 
 
 def start() -> dict[str, Any]:
-    """Load or compile the kernels."""
-    try:
-        from nerfcl.models.compilation import compile_kernels
-    except ImportError:
-        from nerfcl.kernels import compile_kernels  # pyright: ignore
+    """Compile the kernels, or load them."""
     return {"seconds": compile_kernels()}
 
 
-def _trained(
-    data: str, size: list[int], steps: int, rays: int, seed: int, tasks: str, enlarge: int, test: bool = True
-) -> tuple[Any, Any]:
-    start()
-    scene = nerfcl.load_scene(data, size=tuple(size))
+def _trained(data: str, size: int, steps: int, rays: int | None, seed: int, task: str, enlarge: int) -> tuple[Any, Any]:
+    compile_kernels()
+    scene = nerfcl.load_scene(data, size=(size, size))
     if enlarge > 1:
-        scene = _enlarged(scene, enlarge)
-    stream = nerfcl.make_stream(scene, [tasks])
+        scene = replace(scene, train=_enlarged(scene.train, enlarge))
+    experience = nerfcl.make_stream(scene, [task])[0]
     learner = nerfcl.new_learner(nerfcl.FineTune(), nerfcl.model_for(scene, seed=seed), seed=seed)
-    quiet = {} if test and enlarge == 1 else {"until": 1}
-    if quiet:
-        stream = _with_few_tests(stream)
-    nerfcl.learn(stream, learner, nerfcl.TrainingSettings(steps=steps, rays=rays), **quiet)
-    return learner, stream
+    chosen = {} if rays is None else {"rays": rays}
+    learn_experience(learner, experience, nerfcl.TrainingSettings(steps=steps, **chosen))
+    return learner, experience
+
+
+def _enlarged(views: Any, times: int) -> Any:
+    images = views.images.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    return replace(views, images=images, intrinsics=views.intrinsics * times)
+
+
+def _peak() -> float:
+    """Most memory that this process has held, MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+if __name__ == "__main__":
+    wanted = json.loads(sys.argv[1])
+    print(
+        json.dumps({"train": train, "render": render, "online": online, "start": start}[wanted.pop("what")](**wanted))
+    )

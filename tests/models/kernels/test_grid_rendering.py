@@ -147,3 +147,13 @@ def test_a_graph_serves_one_backward_pass() -> None:
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second time"):
         total.backward()
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_densities_without_gradients_are_those_with(count: int) -> None:
+    field, positions = field_of(), uniform(count, 3, seed=6)
+    with torch.no_grad():
+        alone = field.get_density(positions)
+    for one, other in zip(alone, field.get_density(positions), strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-4, rtol=1e-4)
+        assert not one.requires_grad

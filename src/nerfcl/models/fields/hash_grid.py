@@ -102,7 +102,12 @@ class HashGridField(Field):
 
     def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate density (N,) and features (N, G) of points (N, 3); see `Field.get_density`."""
-        features = mlp(kernels.encode(positions, self.table, self.levels), *self.density_network)  # (N, G)
+        if kernels.is_compiled_for(self.table) and not torch.is_grad_enabled():
+            from nerfcl.models.kernels.grid_rendering import grid_features
+
+            features = grid_features(positions, self.levels, self.table, [*self.density_network])  # (N, G)
+        else:
+            features = mlp(kernels.encode(positions, self.table, self.levels), *self.density_network)  # (N, G)
         log_density = (features[:, 0] + self.log_density).clamp(max=_LARGEST_LOG_DENSITY)
         return torch.exp(log_density), features
 

@@ -1,6 +1,6 @@
 """A hash grid and its networks along sampled rays on the CPU: one block of rays after another, forwards and backwards.
 
-The loops are compiled, the products are torch's. What a block needs stays in the processor's cache, and memory is kept
+What a block needs stays in the processor's cache, and memory is kept
 from step to step: allocating it anew costs more than the arithmetic. `plain.py` and the methods of `Field` say what is
 computed; tests hold the two together.
 """
@@ -117,6 +117,19 @@ class _RenderGrid(torch.autograd.Function):
         return None, None, None, None, to_table, *shaped
 
 
+def grid_features(positions: Tensor, levels: GridLevels, table: Tensor, density_network: Sequence[Tensor]) -> Tensor:
+    """Evaluate the density network (N, G) at positions (N, 3), without gradients."""
+    network = [weight.detach() for weight in density_network]
+    encoded = torch.empty(len(positions), levels.width)
+    interpolate(
+        positions.contiguous().numpy(), table.detach().numpy(), levels.resolutions, levels.starts, levels.hashed,
+        encoded.numpy(),
+    )  # fmt: skip
+    layers = [encoded, *(torch.empty(len(positions), weight.shape[1]) for weight in network)]
+    _through(_arrays(layers), _arrays(network), _rows_at_once(network))
+    return layers[-1]
+
+
 class _Memory:
     """Numbers that are handed out in order, and all taken back at once."""
 
@@ -165,7 +178,8 @@ class _Block:
             self.samples.positions[self.rows].numpy(), table.numpy(), levels.resolutions, levels.starts, levels.hashed,
             encoded.numpy(),
         )  # fmt: skip
-        self.density_layers = _through(density_network, encoded, memory)
+        self.density_layers = [encoded, *(memory.take(count, w.shape[1]) for w in density_network)]
+        _through(_arrays(self.density_layers), _arrays(density_network), _rows_at_once(density_network))
         features = self.density_layers[-1]  # (n, G)
         self.thickness, self.passed, self.weights = memory.take(3, count)
         self.visible = np.empty(count, np.int32)
@@ -178,7 +192,8 @@ class _Block:
         inputs = memory.take(seen, colour_network[0].shape[0])
         harmonics = self.harmonics[self.begin : self.end].numpy()
         _gather(features.numpy(), harmonics, self.offsets, self.visible, inputs.numpy())
-        self.colour_layers = _through(colour_network, inputs, memory)
+        self.colour_layers = [inputs, *(memory.take(seen, w.shape[1]) for w in colour_network)]
+        _through(_arrays(self.colour_layers), _arrays(colour_network), _rows_at_once(colour_network))
         colours = self.colour_layers[-1].sigmoid_()  # (m, 3)
         _accumulate(
             self.weights.numpy(), self.samples.distances[self.rows].numpy(), self.offsets, self.visible,
@@ -208,12 +223,28 @@ class _Block:
         )  # fmt: skip
         first = len(density_network)
         to_inputs = memory.take(len(self.visible), colour_network[0].shape[0])
-        _back_through(colour_network, self.colour_layers, to_raw, to_inputs, to_weights[first:], memory)
+        self._back_through(colour_network, self.colour_layers, to_inputs, to_raw, to_weights[first:])
         to_features = memory.take(*features.shape)
         _join(to_inputs.numpy(), to_log_density.numpy(), self.visible, to_features.numpy())
+        inputs = to_encoded[self.rows]
+        self._back_through(density_network, self.density_layers, inputs, to_features, to_weights[:first])
+
+    def _back_through(
+        self,
+        network: list[Tensor],
+        layers: list[Tensor],
+        to_inputs: Tensor,
+        to_outputs: Tensor,
+        to_weights: Sequence[Tensor],
+    ) -> None:
+        assert self.memory is not None
+        between = [self.memory.take(*layer.shape) for layer in layers[1:-1]]
+        transposed = [weight.t().contiguous() for weight in network]
+        shaped = [part.view_as(weight) for part, weight in zip(to_weights, network, strict=True)]
         _back_through(
-            density_network, self.density_layers, to_features, to_encoded[self.rows], to_weights[:first], memory
-        )
+            _arrays(layers), _arrays(transposed), _arrays([to_inputs, *between, to_outputs]), _arrays(shaped),
+            _rows_at_once(network),
+        )  # fmt: skip
 
     def release(self) -> None:
         """Give the memory back."""
@@ -222,32 +253,48 @@ class _Block:
             self.memory = None
 
 
-def _through(network: list[Tensor], inputs: Tensor, memory: _Memory) -> list[Tensor]:
-    """Return the inputs and what each layer makes of them; see `plain.mlp`."""
-    layers = [inputs]
-    for weight in network:
-        if len(layers) > 1:
-            layers[-1].relu_()
-        layers.append(torch.mm(layers[-1], weight, out=memory.take(len(inputs), weight.shape[1])))
-    return layers
+def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.numpy() for tensor in tensors)
 
 
-def _back_through(
-    network: list[Tensor],
-    layers: list[Tensor],
-    gradient: Tensor,
-    to_inputs: Tensor,
-    to_weights: Sequence[Tensor],
-    memory: _Memory,
-) -> None:
-    """From the gradient of the last layer, find those of the inputs and of the weights."""
-    for index in reversed(range(len(network))):
-        weight, inputs = network[index], layers[index]
-        torch.mm(inputs.t(), gradient, out=to_weights[index].view_as(weight))
-        out = memory.take(*inputs.shape) if index else to_inputs
-        gradient = torch.mm(gradient, weight.t(), out=out)
-        if index:
-            torch.ops.aten.threshold_backward.grad_input(gradient, inputs, 0, grad_input=gradient)
+def _rows_at_once(weights: Sequence[Tensor]) -> int:
+    """Rows that pass through a network together: they stay in the cache, and the products take one thread."""
+    return max(2**17 // max(weight.numel() for weight in weights), 8)
+
+
+@njit(**OPTIONS)
+def _through(layers, weights, rows):
+    """Fill in all layers but the first, the inputs; with ReLU between them."""
+    for begin in range(0, layers[0].shape[0], rows):
+        end = min(begin + rows, layers[0].shape[0])
+        for k in range(len(weights)):
+            outputs = layers[k + 1][begin:end]
+            np.dot(layers[k][begin:end], weights[k], outputs)
+            if k + 1 < len(weights):
+                for i in range(outputs.shape[0]):
+                    for c in range(outputs.shape[1]):
+                        outputs[i, c] = max(outputs[i, c], np.float32(0.0))
+
+
+@njit(**OPTIONS)
+def _back_through(layers, transposed, gradients, to_weights, rows):
+    """From the gradient of the last layer, fill in those of the others, and of the weights."""
+    for k in range(len(to_weights)):
+        to_weights[k][:] = 0.0
+    for begin in range(0, layers[0].shape[0], rows):
+        end = min(begin + rows, layers[0].shape[0])
+        for back in range(len(transposed)):
+            k = len(transposed) - 1 - back
+            inputs, upstream, downstream = layers[k][begin:end], gradients[k + 1][begin:end], gradients[k][begin:end]
+            part = np.dot(inputs.T, upstream)
+            for i in range(part.shape[0]):
+                for c in range(part.shape[1]):
+                    to_weights[k][i, c] += part[i, c]
+            np.dot(upstream, transposed[k], downstream)
+            if k:
+                for i in range(inputs.shape[0]):
+                    for c in range(inputs.shape[1]):
+                        downstream[i, c] = downstream[i, c] if inputs[i, c] > 0.0 else np.float32(0.0)
 
 
 @njit(**OPTIONS)
