@@ -88,11 +88,10 @@ def read_json(path: Path) -> Any:
         raise NerfclError(f"{path}: is not valid JSON ({error}); restore it from its source") from None
 
 
-def _parse_int(digits: str) -> int:
-    """Reject integers of more than 64 bits: nothing means them, and they cannot be computed with."""
-    if len(digits) > 20 or abs(int(digits)) >= 2**63:
-        raise ValueError(f"the number {digits[:20]}... has more than 64 bits")
-    return int(digits)
+def _parse_int(digits: str) -> int | float:
+    """Read integers of more than 64 bits as floats: Python's own have no limit, and no arithmetic goes on with them."""
+    number = float(digits)
+    return number if abs(number) >= 2**63 else int(digits)
 
 
 def as_file_name(text: str) -> str:

@@ -154,7 +154,8 @@ DAMAGED: list[tuple[Change, tuple[str, ...]]] = [
         for matrix in (None, "text", [], np.eye(3).tolist(), [EYE[0], EYE[1][:3], *EYE[2:]], [[[1.0]] * 4] * 4)
     ),
     (frame(1, transform_matrix=list(range(16))), ("frame 1", "no 4x4 'transform_matrix'")),
-    *((number(0, 3, value), ("frame 3", "no 4x4 'transform_matrix'")) for value in ("x", {}, 10**400)),
+    *((number(0, 3, value), ("frame 3", "no 4x4 'transform_matrix'")) for value in ("x", {})),
+    (number(0, 3, 10**400), ("frame 3", "has NaN or infinity in 'transform_matrix'")),
     *(
         (number(row, column, value), ("frame 3", "NaN or infinity"))
         for value in (math.nan, math.inf, -math.inf, 1e60)
