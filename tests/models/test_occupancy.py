@@ -287,7 +287,7 @@ def test_the_grid_is_updated_now_and_then_only() -> None:
         model.begin_step(torch.Generator().manual_seed(step))
         changes.append(not torch.equal(model.occupancy, before))
         model.occupancy[5] += 1.0  # it decays at the next update, so that every update changes something
-    assert changes == [step % 5 == 0 for step in range(12)]
+    assert changes == [step in (5, 10) for step in range(12)]
 
 
 def test_later_updates_find_what_appears_and_forget_what_disappears() -> None:
@@ -368,9 +368,7 @@ def test_a_state_dict_holds_all_that_decides_where_rays_are_sampled() -> None:
         return 40.0 * ((positions - 0.7).norm(dim=-1) < 0.15)
 
     ball, other = (fog_model(ball_at, settings=settings) for _ in range(2))
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(3):
-        ball.begin_step(generator)
+    update(ball, 4)
     assert ball.bounds is not None
     assert ball.bounds[0] > BOX.lower, "empty space around the ball is left out"
     other.load_state_dict(ball.state_dict())

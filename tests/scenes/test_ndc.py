@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nerfcl.errors import NerfclError
 from nerfcl.models.fields.nerf import NerfField, NerfSettings
+from nerfcl.models.kernels import Samples
 from nerfcl.models.rendering.hierarchical import HierarchicalModel, HierarchicalModelSettings
 from nerfcl.models.rendering.model import ModelSettings, render_image
 from nerfcl.models.rendering.ndc import to_ndc
@@ -160,13 +161,13 @@ def test_networks_sample_from_the_near_plane_to_infinity() -> None:
 def test_colours_depend_on_world_directions(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Tensor] = []
     model, rays = occupancy_model(scene), camera_rays(scene.train.camera(0))
-    get_colour = model.field.get_colour
+    integrate = model.field.integrate
 
-    def noting(features: Tensor, directions: Tensor, counts: Tensor) -> Tensor:
+    def noting(samples: Samples, directions: Tensor, early_stop_eps: float) -> Tensor:
         asked.append(directions)
-        return get_colour(features, directions, counts)
+        return integrate(samples, directions, early_stop_eps)
 
-    monkeypatch.setattr(model.field, "get_colour", noting)
+    monkeypatch.setattr(model.field, "integrate", noting)
     model.render(rays)
     assert torch.equal(asked[0], rays.directions)
 

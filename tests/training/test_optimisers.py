@@ -29,7 +29,7 @@ def start_values() -> list[torch.Tensor]:
 @pytest.mark.parametrize(
     ("changes", "reference"),
     [
-        ({}, partial(torch.optim.Adam, betas=(0.9, 0.99), eps=1e-15)),
+        ({}, partial(torch.optim.Adam, betas=(0.7, 0.99), eps=1e-15)),
         ({"betas": (0.8, 0.999), "epsilon": 1e-2}, partial(torch.optim.Adam, betas=(0.8, 0.999), eps=1e-2)),
         ({"optimiser": "sgd"}, partial(torch.optim.SGD, momentum=0.9)),
         ({"optimiser": "sgd", "momentum": 0.0}, torch.optim.SGD),
@@ -68,7 +68,7 @@ def test_adam_leaves_parameters_without_gradient_alone() -> None:
 def test_weight_decay_reaches_entries_without_a_gradient_of_their_own() -> None:
     mine, theirs = nn.Parameter(torch.tensor([1.0, -2.0, 0.5])), nn.Parameter(torch.tensor([1.0, -2.0, 0.5]))
     ours = make_optimiser([mine], OptimiserSettings(weight_decay=0.1))
-    other = torch.optim.Adam([theirs], lr=0.05, betas=(0.9, 0.99), eps=1e-15, weight_decay=0.1)
+    other = torch.optim.Adam([theirs], lr=0.05, betas=(0.7, 0.99), eps=1e-15, weight_decay=0.1)
     for _ in range(4):
         for parameter in (mine, theirs):
             parameter.grad = torch.tensor([0.3, 0.0, 0.0])

@@ -156,9 +156,10 @@ def label_ends(axes: Axes, labels: Sequence[str], ends: Sequence[float], right: 
 
 
 def finite_range(values: Iterable[float]) -> tuple[float, float]:
-    """Find the smallest and the largest finite value; (0, 1) if there is none, and widened if they are equal."""
+    """Find the smallest and the largest finite value, widened to at least 0.1 apart; (0, 1) if there is none."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 0.0, 1.0
     low, high = min(finite), max(finite)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    missing = max(0.1 - (high - low), 0.0) / 2  # what differs by less looks like more than it is
+    return low - missing, high + missing

@@ -108,7 +108,7 @@ def test_tasks_and_fields() -> None:
     assert grid.field == HashGridSettings()
     assert nerf.field == NerfSettings(samples=4, importance=4, use_disp=True, perturb=0.0, noise_std=0.0, chunk=99)
     # Each field has the moments of Adam that suit it; the learning rate is always the flag's.
-    for experiment, expected in ((grid, (2e-2, (0.9, 0.99), 1e-15)), (nerf, (5e-4, (0.9, 0.999), 1e-8))):
+    for experiment, expected in ((grid, (2e-2, (0.7, 0.99), 1e-15)), (nerf, (5e-4, (0.9, 0.999), 1e-8))):
         optimiser = experiment.training.optimiser
         assert (optimiser.learning_rate, optimiser.betas, optimiser.epsilon) == expected
 

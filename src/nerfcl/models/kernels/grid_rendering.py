@@ -80,13 +80,13 @@ class _RenderGrid(torch.autograd.Function):
         size = max(_SAMPLES_A_BLOCK * rays // max(len(samples.distances), 1), 1)
         needed = any(ctx.needs_input_grad)
         networks = ([w.detach() for w in weights[:layers]], [w.detach() for w in weights[layers:]])
-        blocks = [_Block(samples, harmonics, grid, i, min(i + size, rays)) for i in range(0, rays, size)]
+        starts = range(0, rays, size)
+        blocks: list[_Block | None] = [None] * len(starts)
 
         def work(index: int) -> None:
-            block = blocks[index]
+            block = _Block(samples, harmonics, grid, starts[index], min(starts[index] + size, rays))
             block.forward(table.detach(), networks, total)
-            if not needed:
-                block.release()
+            blocks[index] = block if needed else None  # its memory serves the next one
 
         in_parallel(work, len(blocks))
         if needed:
@@ -104,7 +104,6 @@ class _RenderGrid(torch.autograd.Function):
 
         def work(index: int) -> None:
             blocks[index].backward(ctx.networks, upstream, to_features, to_weights[index].split(sizes))
-            blocks[index].release()
 
         in_parallel(work, len(blocks))
         to_table, marks = grid.buffers.lend(ctx.shape)
@@ -210,8 +209,8 @@ class _Block:
         """Find the gradients of the encoded positions, (N, L * F), and of each weight matrix, flat."""
         density_network, colour_network = networks
         memory = self.memory
-        if memory is None:
-            raise RuntimeError("a rendering cannot be differentiated a second time: its memory is in use again")
+        assert memory is not None
+        kept = memory.used
         colours, features = self.colour_layers[-1], self.density_layers[-1]
         to_raw = memory.take(*colours.shape)
         to_log_density = memory.take(1, self.count)[0]
@@ -228,6 +227,7 @@ class _Block:
         _join(to_inputs.numpy(), to_log_density.numpy(), self.visible, to_features.numpy())
         inputs = to_encoded[self.rows]
         self._back_through(density_network, self.density_layers, inputs, to_features, to_weights[:first])
+        memory.used = kept
 
     def _back_through(
         self,
@@ -246,11 +246,9 @@ class _Block:
             _rows_at_once(network),
         )  # fmt: skip
 
-    def release(self) -> None:
-        """Give the memory back."""
+    def __del__(self) -> None:
         if self.memory is not None:
             _Memory.spare.append(self.memory)
-            self.memory = None
 
 
 def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
