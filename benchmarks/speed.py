@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,10 @@ def kernel_rows(data: str) -> tuple[str, list[Row]]:
     assert isinstance(field, HashGridField)
     table = field.table.detach().clone().requires_grad_()
     gradient, moments = torch.randn_like(table), plain.new_moments(table)
+    integrate: dict[Any, Callable[..., torch.Tensor]] = {
+        compiled: field.integrate,
+        plain: partial(Field.integrate, field),
+    }
     cases: list[tuple[str, Callable[[Any], Any]]] = [
         ("sample", lambda k: k.sample(rays.origins, rays.directions, model.occupancy, jitter, layout)),
         (
@@ -159,12 +164,7 @@ def kernel_rows(data: str) -> tuple[str, list[Row]]:
         ),
         (
             "the field along rays, forward and backward",
-            lambda k: (
-                (field if k is compiled else Field)
-                .integrate(*(() if k is compiled else (field,)), samples, rays.directions, 1e-3)
-                .sum()
-                .backward()
-            ),
+            lambda k: integrate[k](samples, rays.directions, 1e-3).sum().backward(),
         ),
         ("adam, every entry touched", lambda k: k.adam(table, gradient, moments, 5, 1e-2, (0.9, 0.99), 1e-15)),
     ]

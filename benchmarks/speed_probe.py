@@ -18,6 +18,7 @@ from typing import Any
 
 import nerfcl
 
+command: Any
 try:
     from nerfcl.cli.main import main as command
     from nerfcl.models.compilation import compile_kernels
@@ -73,7 +74,7 @@ def _trained(data: str, size: int, steps: int, rays: int | None, seed: int, task
         scene = replace(scene, train=_enlarged(scene.train, enlarge))
     experience = nerfcl.make_stream(scene, [task])[0]
     learner = nerfcl.new_learner(nerfcl.FineTune(), nerfcl.model_for(scene, seed=seed), seed=seed)
-    chosen = {} if rays is None else {"rays": rays}
+    chosen: Any = {} if rays is None else {"rays": rays}
     learn_experience(learner, experience, nerfcl.TrainingSettings(steps=steps, **chosen))
     return learner, experience
 

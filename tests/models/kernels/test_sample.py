@@ -154,9 +154,9 @@ def test_twins_agree_on_random_rays(
 ) -> None:
     layout = SamplingLayout((-1.5, -1.0, 0.25), 2.5, 2.5 / 20, most, share, occ_threshold, bounds)
     occupancy = uniform(8, 8, 8, seed=7)
-    rays = some_rays(1500, layout, seed=11)
-    one = compiled.sample(*rays[:2], occupancy, rays[2], layout)
-    other = plain.sample(*(part.double() for part in rays[:2]), occupancy.double(), rays[2].double(), layout)
+    origins, directions, jitter = some_rays(1500, layout, seed=11)
+    one = compiled.sample(origins, directions, occupancy, jitter, layout)
+    other = plain.sample(origins.double(), directions.double(), occupancy.double(), jitter.double(), layout)
     rounded = one.counts != other.counts  # where a ray's length is a whole number of steps
     assert rounded.float().mean() < 0.01
     assert (one.counts == 0).sum() > 20  # rays that miss, too

@@ -52,24 +52,28 @@ def blocks_of(count: int, size: int) -> int:
 
 def sample(origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, layout: SamplingLayout) -> Samples:
     rays, most = origins.shape[0], layout.max_samples
-    rays_and_grid = (origins.contiguous().numpy(), directions.contiguous().numpy(), occupancy.numpy())
-    drawn = jitter.numpy()
+    starts, ways = origins.contiguous().numpy(), directions.contiguous().numpy()
+    grid, drawn = occupancy.numpy(), jitter.numpy()
     corner, bounds = np.asarray(layout.lower, np.float32), np.asarray(layout.corners, np.float32)
-    numbers = [np.float32(x) for x in (layout.side, layout.step, layout.uniform, layout.occ_threshold)]
+    side, step = np.float32(layout.side), np.float32(layout.step)
+    uniform, occ_threshold = np.float32(layout.uniform), np.float32(layout.occ_threshold)
     # Every ray has room for all its samples at first, so that rays are sampled only once.
     distances, lengths = np.empty((rays, most), np.float32), np.empty((rays, most), np.float32)
     offsets = np.zeros(rays + 1, np.int64)
 
     def draw(block: int) -> None:
         begin, end = block * _RAYS_A_BLOCK, min((block + 1) * _RAYS_A_BLOCK, rays)
-        _sample(*rays_and_grid, drawn, bounds, corner, *numbers, begin, end, distances, lengths, offsets)
+        _sample(
+            starts, ways, grid, drawn, bounds, corner, side, step, uniform, occ_threshold, begin, end,
+            distances, lengths, offsets,
+        )  # fmt: skip
 
     in_parallel(draw, blocks_of(rays, _RAYS_A_BLOCK))
     np.cumsum(offsets, out=offsets)
     count = int(offsets[-1])
     packed = Samples(torch.empty(count, 3), torch.empty(count), torch.empty(count), torch.from_numpy(offsets))
     _pack(
-        *rays_and_grid[:2], corner, numbers[0], distances, lengths, offsets,
+        starts, ways, corner, side, distances, lengths, offsets,
         packed.positions.numpy(), packed.distances.numpy(), packed.lengths.numpy(),
     )  # fmt: skip
     return packed
@@ -330,19 +334,21 @@ def adam(
     betas: tuple[float, float],
     epsilon: float,
 ) -> None:
-    constants = (rate / (1.0 - betas[0] ** count), 1.0 / (1.0 - betas[1] ** count), *betas, epsilon)
-    numbers = [np.float32(constant) for constant in constants]
+    numbers: Any = [
+        np.float32(constant)
+        for constant in (rate / (1.0 - betas[0] ** count), 1.0 / (1.0 - betas[1] ** count), *betas, epsilon)
+    ]
     touched = touched_of(gradient)
-    flat = [tensor.detach().view(-1).numpy() for tensor in (parameter, gradient.contiguous())]
+    values, slopes = parameter.detach().view(-1).numpy(), gradient.detach().contiguous().view(-1).numpy()
     lines = moments.numpy()
 
     def work(block: int) -> None:
         rows = slice(block * _LINES_A_BLOCK, (block + 1) * _LINES_A_BLOCK)
-        part = [array[rows.start * LINE : rows.stop * LINE] for array in flat]
+        part = slice(rows.start * LINE, rows.stop * LINE)
         if touched is None:
-            _adam(*part, lines[rows].reshape(-1), *numbers)
+            _adam(values[part], slopes[part], lines[rows].reshape(-1), *numbers)
         else:
-            _adam_where_touched(touched.marks[rows], *part, lines[rows].reshape(-1), *numbers)
+            _adam_where_touched(touched.marks[rows], values[part], slopes[part], lines[rows].reshape(-1), *numbers)
 
     in_parallel(work, blocks_of(len(lines), _LINES_A_BLOCK))
     if touched is not None:

@@ -9,8 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 
-@intrinsic
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
     """Let the processor fetch `array[index]`, of an array of one dimension, while it goes on with something else."""
     del typing_context, index
 
@@ -27,3 +26,6 @@ def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
 def _prefetch_type(pointer: Any) -> ir.FunctionType:
     return ir.FunctionType(ir.VoidType(), [pointer, *[ir.IntType(32)] * 3])
+
+
+prefetch: Any = intrinsic(_prefetch)
