@@ -110,7 +110,7 @@ def workers_of(pid: int) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            spawned = "spawn_main" in (process / "cmdline").read_text()
+            spawned = b"spawn_main" in (process / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile
         if parent == pid and spawned:
