@@ -55,8 +55,8 @@ def online(data: str, size: int, frames: int, steps: int = 16) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "online"
         options = ["--data", data, "--img-wh", str(size), str(size), "--frames", str(frames), "--chunk-frames", "1"]
-        option = "--steps-per-chunk" if "training.loop" in learn_experience.__module__ else "--iters-per-chunk"
-        if command(["online", *options, option, str(steps), "--out", str(out)]):
+        options += ["--iters-per-chunk", str(steps)]
+        if command(["online", *options, "--out", str(out)]):
             raise SystemExit(1)
         results = json.loads((out / "results.json").read_text())
     return {"frames_per_second": frames / results["seconds"]["training"]}
