@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.kernels.twins import uniform
 from nerfcl.errors import NerfclError
-from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings, spherical_harmonics
+from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings, mlp, spherical_harmonics
 
 SETTINGS = HashGridSettings(
     base_resolution=4, max_resolution=16, levels=3, table_size=2**9, width=8, geometry_features=5
@@ -156,3 +156,14 @@ def test_entries_that_are_kept_are_all_that_occupied_cells_read(finest: int, cel
     before, _ = one.get_density(positions)
     one.load_rendering_state(state)
     assert torch.equal(one.get_density(positions)[0], before)
+
+
+def test_the_networks_follow_torchs_own_layers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs, *weights = (torch.randn(*shape, generator=generator) for shape in ((40, 6), (6, 16), (16, 8), (8, 3)))
+    layers: list[torch.nn.Module] = []
+    for weight in weights:
+        layer = torch.nn.Linear(*weight.shape, bias=False)
+        layer.weight.data.copy_(weight.T)
+        layers += [layer, torch.nn.ReLU()]
+    torch.testing.assert_close(mlp(inputs, *weights), torch.nn.Sequential(*layers[:-1])(inputs).detach())

@@ -11,10 +11,18 @@ import torch
 from torch import Tensor
 
 from models.kernels.twins import TWINS, assert_twins_agree, normal, uniform, values_and_gradients
-from nerfcl.models.kernels import GridLevels, geometric_levels, plain
+from nerfcl.models import kernels
+from nerfcl.models.kernels import GridLevels, compiled, geometric_levels, plain
 
 # 27, 125, 729 and 4913 vertices: the first two levels are dense, the others hashed.
 LEVELS = geometric_levels(2, 16, 4, 512)
+
+
+def test_float32_on_the_cpu_is_compiled_and_everything_else_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((compiled, "compiled"), (plain, "plain")):
+        monkeypatch.setattr(module, "encode", lambda *_, name=name: name)
+    tables = (torch.ones(2, 3), torch.ones(2, 3).double(), torch.ones(2, 3, device="meta"))
+    assert [kernels.encode(torch.ones(1, 3), table, LEVELS) for table in tables] == ["compiled", "plain", "plain"]
 
 
 def test_geometric_levels_by_hand() -> None:

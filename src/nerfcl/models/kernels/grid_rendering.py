@@ -1,14 +1,13 @@
 """A hash grid and its networks along sampled rays on the CPU: one block of rays after another, forwards and backwards.
 
-What a block needs stays in the processor's cache, and memory is kept
-from step to step: allocating it anew costs more than the arithmetic. `plain.py` and the methods of `Field` say what is
-computed; tests hold the two together.
+What a block needs stays in the processor's cache, and memory is kept from step to step: allocating it anew costs more
+than the arithmetic. `plain.py` and the methods of `Field` say what is computed; tests hold the two together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +96,8 @@ class _RenderGrid(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         blocks: list[_Block] = ctx.blocks
         grid: GridRadiance = ctx.grid
-        sizes = [weight.numel() for network in ctx.networks for weight in network]
+        weights = [weight for network in ctx.networks for weight in network]
+        sizes = [weight.numel() for weight in weights]
         to_weights = torch.empty(len(blocks), sum(sizes))
         to_features = torch.empty(len(ctx.samples.distances), grid.levels.width)
         upstream = gradient.contiguous()
@@ -109,24 +109,26 @@ class _RenderGrid(torch.autograd.Function):
         to_table, marks = grid.buffers.lend(ctx.shape)
         scatter(ctx.samples.positions, to_features, grid.levels, to_table, marks)
         summed = to_weights.sum(0).split(sizes)
-        shaped = [
-            part.view_as(weight)
-            for part, weight in zip(summed, [w for network in ctx.networks for w in network], strict=True)
-        ]
+        shaped = [part.view_as(weight) for part, weight in zip(summed, weights, strict=True)]
         return None, None, None, None, to_table, *shaped
 
 
 def grid_features(positions: Tensor, levels: GridLevels, table: Tensor, density_network: Sequence[Tensor]) -> Tensor:
     """Evaluate the density network (N, G) at positions (N, 3), without gradients."""
     network = [weight.detach() for weight in density_network]
-    encoded = torch.empty(len(positions), levels.width)
+    return _density_layers(positions.contiguous(), levels, table.detach(), network, torch.empty)[-1]
+
+
+def _density_layers(
+    positions: Tensor, levels: GridLevels, table: Tensor, network: list[Tensor], take: Callable[[int, int], Tensor]
+) -> list[Tensor]:
+    """Encode positions and pass them through the density network; `take` gives memory for a matrix."""
+    layers = [take(len(positions), columns) for columns in (levels.width, *(weight.shape[1] for weight in network))]
     interpolate(
-        positions.contiguous().numpy(), table.detach().numpy(), levels.resolutions, levels.starts, levels.hashed,
-        encoded.numpy(),
+        positions.numpy(), table.numpy(), levels.resolutions, levels.starts, levels.hashed, layers[0].numpy()
     )  # fmt: skip
-    layers = [encoded, *(torch.empty(len(positions), weight.shape[1]) for weight in network)]
     _through(_arrays(layers), _arrays(network), _rows_at_once(network))
-    return layers[-1]
+    return layers
 
 
 class _Memory:
@@ -172,13 +174,8 @@ class _Block:
         grid, levels, count = self.grid, self.grid.levels, self.count
         widths = [levels.width, *(w.shape[1] for network in networks for w in network), colour_network[0].shape[0]]
         memory = self.memory = _Memory.of(2 * count * (sum(widths) + 4))
-        encoded = memory.take(count, levels.width)
-        interpolate(
-            self.samples.positions[self.rows].numpy(), table.numpy(), levels.resolutions, levels.starts, levels.hashed,
-            encoded.numpy(),
-        )  # fmt: skip
-        self.density_layers = [encoded, *(memory.take(count, w.shape[1]) for w in density_network)]
-        _through(_arrays(self.density_layers), _arrays(density_network), _rows_at_once(density_network))
+        positions = self.samples.positions[self.rows]
+        self.density_layers = _density_layers(positions, levels, table, density_network, memory.take)
         features = self.density_layers[-1]  # (n, G)
         self.thickness, self.passed, self.weights = memory.take(3, count)
         self.visible = np.empty(count, np.int32)
