@@ -16,6 +16,7 @@ import pytest
 
 from cli.quick import CAMERA, RAY
 from nerfcl.cli.main import main
+from nerfcl.online.learner import LEARNING_THREAD
 from nerfcl.scenes import watched
 from nerfcl.training.checkpoints import load_checkpoint
 from scenes.recording import list_of, png_of, record
@@ -168,7 +169,7 @@ def test_what_is_still_broken_after_the_marker_ends_it_until_it_is_mended(
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("nerfcl: ")
     assert "r_3.png: is damaged or truncated" in line
-    assert not [thread for thread in threading.enumerate() if "nerfcl" in thread.name], "nothing learns on"
+    assert not [thread for thread in threading.enumerate() if thread.name == LEARNING_THREAD], "nothing learns on"
     record(folder, range(7))  # mended
     assert main(command(folder, out)) == 0
     assert results_in(out)["frames"]["seen"] == 7

@@ -34,6 +34,8 @@ from nerfcl.training.checkpoints import load_checkpoint, resume, save_checkpoint
 from nerfcl.training.learner import Learner, new_learner
 from nerfcl.training.loop import check_boundaries, learn_experience
 
+LEARNING_THREAD = "nerfcl-learning"
+
 
 class OnlineLearner:
     """Learns a stream of frames in a background thread; as a context manager, it learns waiting frames before it exits.
@@ -307,7 +309,7 @@ class OnlineLearner:
     def _start(self) -> None:
         with self._queue.changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._learn, name="nerfcl online learner", daemon=True)
+                self._thread = threading.Thread(target=self._learn, name=LEARNING_THREAD, daemon=True)
                 self._thread.start()
 
     def _learn(self) -> None:
