@@ -7,7 +7,7 @@ than the arithmetic. `plain.py` and the methods of `Field` say what is computed;
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from nerfcl.models.kernels.compiled import OPTIONS, interpolate, scatter
+from nerfcl.models.kernels.compiled import OPTIONS, blocks_of, interpolate, scatter
 from nerfcl.models.kernels.gradients import GradientBuffers
 from nerfcl.models.kernels.layout import GridLevels, Samples
 from nerfcl.models.kernels.threads import in_parallel
 
 _SAMPLES_A_BLOCK = 2048
+_NUMBERS_AT_ONCE = 2**17  # multiplied by a matrix together: they stay in the cache, and the product takes one thread
 _CHANNELS = 5  # red, green, blue, distance, opacity
 
 
@@ -78,213 +79,252 @@ class _RenderGrid(torch.autograd.Function):
         total = torch.zeros(rays, _CHANNELS)
         size = max(_SAMPLES_A_BLOCK * rays // max(len(samples.distances), 1), 1)
         needed = any(ctx.needs_input_grad)
-        networks = ([w.detach() for w in weights[:layers]], [w.detach() for w in weights[layers:]])
+        density_network, colour_network = _arrays(weights[:layers]), _arrays(weights[layers:])
+        width = _width(density_network) + _width(colour_network) + 3
+        offsets = samples.offsets.numpy()
+        points = (samples.positions.numpy(), samples.distances.numpy(), samples.lengths.numpy(), offsets)
+        levels = grid.levels
+        common = (
+            *points, harmonics.numpy(), table.detach().numpy(), levels.resolutions, levels.starts, levels.hashed,
+            density_network, colour_network, np.float32(grid.log_density), np.float32(grid.largest_log_density),
+            np.float32(grid.early_stop_eps), total.numpy(),
+        )  # fmt: skip
         starts = range(0, rays, size)
         blocks: list[_Block | None] = [None] * len(starts)
 
         def work(index: int) -> None:
-            block = _Block(samples, harmonics, grid, starts[index], min(starts[index] + size, rays))
-            block.forward(table.detach(), networks, total)
-            blocks[index] = block if needed else None  # its memory serves the next one
+            begin, end = starts[index], min(starts[index] + size, rays)
+            count = int(offsets[end] - offsets[begin])
+            memory = _Memory(count * width)
+            visible = np.empty(count, np.int32)
+            seen = _render(*common, begin, end, memory.numbers, visible)
+            if needed:  # otherwise the memory serves the next one
+                blocks[index] = _Block(begin, end, memory, visible[:seen])
 
         in_parallel(work, len(blocks))
         if needed:
-            ctx.blocks, ctx.networks, ctx.grid, ctx.samples, ctx.shape = blocks, networks, grid, samples, table.shape
+            ctx.blocks, ctx.grid, ctx.samples, ctx.shape = blocks, grid, samples, table.shape
+            ctx.networks = density_network, colour_network
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         blocks: list[_Block] = ctx.blocks
         grid: GridRadiance = ctx.grid
-        weights = [weight for network in ctx.networks for weight in network]
-        sizes = [weight.numel() for weight in weights]
-        to_weights = torch.empty(len(blocks), sum(sizes))
+        density_network, colour_network = ctx.networks
+        weights = [*density_network, *colour_network]
+        to_weights = np.zeros((len(blocks), sum(weight.size for weight in weights)), np.float32)
         to_features = torch.empty(len(ctx.samples.distances), grid.levels.width)
-        upstream = gradient.contiguous()
+        common = (
+            ctx.samples.distances.numpy(), ctx.samples.offsets.numpy(), density_network, colour_network,
+            _transposed(density_network), _transposed(colour_network), np.float32(grid.log_density),
+            np.float32(grid.largest_log_density), gradient.contiguous().numpy(), to_features.numpy(),
+        )  # fmt: skip
+        width = _width(density_network) + _width(colour_network) + 1
 
         def work(index: int) -> None:
-            blocks[index].backward(ctx.networks, upstream, to_features, to_weights[index].split(sizes))
+            block = blocks[index]
+            offsets = ctx.samples.offsets
+            memory = _Memory(int(offsets[block.end] - offsets[block.begin]) * width)
+            _render_backward(
+                *common, block.begin, block.end, block.memory.numbers, block.visible, memory.numbers, to_weights[index]
+            )
 
         in_parallel(work, len(blocks))
         to_table, marks = grid.buffers.lend(ctx.shape)
         scatter(ctx.samples.positions, to_features, grid.levels, to_table, marks)
-        summed = to_weights.sum(0).split(sizes)
-        shaped = [part.view_as(weight) for part, weight in zip(summed, weights, strict=True)]
+        summed = torch.from_numpy(to_weights).sum(0).split([weight.size for weight in weights])
+        shaped = [part.view(weight.shape) for part, weight in zip(summed, weights, strict=True)]
         return None, None, None, None, to_table, *shaped
 
 
 def grid_features(positions: Tensor, levels: GridLevels, table: Tensor, density_network: Sequence[Tensor]) -> Tensor:
     """Evaluate the density network (N, G) at positions (N, 3), without gradients."""
-    network = [weight.detach() for weight in density_network]
-    return _density_layers(positions.contiguous(), levels, table.detach(), network, torch.empty)[-1]
-
-
-def _density_layers(
-    positions: Tensor, levels: GridLevels, table: Tensor, network: list[Tensor], take: Callable[[int, int], Tensor]
-) -> list[Tensor]:
-    """Encode positions and pass them through the density network; `take` gives memory for a matrix."""
-    layers = [take(len(positions), columns) for columns in (levels.width, *(weight.shape[1] for weight in network))]
-    interpolate(
-        positions.numpy(), table.numpy(), levels.resolutions, levels.starts, levels.hashed, layers[0].numpy()
+    network = _arrays(density_network)
+    features = torch.empty(len(positions), network[-1].shape[1])
+    memory = _Memory(len(positions) * _width(network))
+    _features(
+        positions.contiguous().numpy(), table.detach().numpy(), levels.resolutions, levels.starts, levels.hashed,
+        network, memory.numbers, features.numpy(),
     )  # fmt: skip
-    _through(_arrays(layers), _arrays(network), _rows_at_once(network))
-    return layers
-
-
-class _Memory:
-    """Numbers that are handed out in order, and all taken back at once."""
-
-    spare: list[_Memory] = []
-
-    def __init__(self) -> None:
-        self.numbers, self.used = torch.empty(0), 0
-
-    def take(self, rows: int, columns: int) -> Tensor:
-        """Return memory for a matrix."""
-        begin, self.used = self.used, self.used + rows * columns
-        return self.numbers.as_strided((rows, columns), (columns, 1), begin)
-
-    @classmethod
-    def of(cls, numbers: int) -> _Memory:
-        """Return memory for so many numbers."""
-        try:
-            memory = cls.spare.pop()
-        except IndexError:
-            memory = cls()
-        if len(memory.numbers) < numbers:
-            memory.numbers = torch.empty(numbers + numbers // 4)
-        memory.used = 0
-        return memory
-
-
-class _Block:
-    """Rays from `begin` to `end`, and what the way back needs of the way there."""
-
-    def __init__(self, samples: Samples, harmonics: Tensor, grid: GridRadiance, begin: int, end: int) -> None:
-        self.grid, self.begin, self.end = grid, begin, end
-        self.samples, self.harmonics = samples, harmonics
-        self.offsets = samples.offsets[begin : end + 1].numpy()
-        self.rows = slice(int(self.offsets[0]), int(self.offsets[-1]))
-        self.count = self.rows.stop - self.rows.start
-        self.memory: _Memory | None = None
-
-    def forward(self, table: Tensor, networks: tuple[list[Tensor], list[Tensor]], total: Tensor) -> None:
-        """Add up the block's rays into `total` (R, 5)."""
-        density_network, colour_network = networks
-        grid, levels, count = self.grid, self.grid.levels, self.count
-        widths = [levels.width, *(w.shape[1] for network in networks for w in network), colour_network[0].shape[0]]
-        memory = self.memory = _Memory.of(2 * count * (sum(widths) + 4))
-        positions = self.samples.positions[self.rows]
-        self.density_layers = _density_layers(positions, levels, table, density_network, memory.take)
-        features = self.density_layers[-1]  # (n, G)
-        self.thickness, self.passed, self.weights = memory.take(3, count)
-        self.visible = np.empty(count, np.int32)
-        seen = _composite(
-            features.numpy(), self.samples.lengths[self.rows].numpy(), self.offsets, np.float32(grid.log_density),
-            np.float32(grid.largest_log_density), np.float32(grid.early_stop_eps), self.thickness.numpy(),
-            self.passed.numpy(), self.weights.numpy(), self.visible,
-        )  # fmt: skip
-        self.visible = self.visible[:seen]
-        inputs = memory.take(seen, colour_network[0].shape[0])
-        harmonics = self.harmonics[self.begin : self.end].numpy()
-        _gather(features.numpy(), harmonics, self.offsets, self.visible, inputs.numpy())
-        self.colour_layers = [inputs, *(memory.take(seen, w.shape[1]) for w in colour_network)]
-        _through(_arrays(self.colour_layers), _arrays(colour_network), _rows_at_once(colour_network))
-        colours = self.colour_layers[-1].sigmoid_()  # (m, 3)
-        _accumulate(
-            self.weights.numpy(), self.samples.distances[self.rows].numpy(), self.offsets, self.visible,
-            colours.numpy(), total[self.begin : self.end].numpy(),
-        )  # fmt: skip
-
-    def backward(
-        self,
-        networks: tuple[list[Tensor], list[Tensor]],
-        upstream: Tensor,
-        to_encoded: Tensor,
-        to_weights: Sequence[Tensor],
-    ) -> None:
-        """Find the gradients of the encoded positions, (N, L * F), and of each weight matrix, flat."""
-        density_network, colour_network = networks
-        memory = self.memory
-        assert memory is not None
-        kept = memory.used
-        colours, features = self.colour_layers[-1], self.density_layers[-1]
-        to_raw = memory.take(*colours.shape)
-        to_log_density = memory.take(1, self.count)[0]
-        _composite_backward(
-            self.thickness.numpy(), self.passed.numpy(), self.weights.numpy(),
-            self.samples.distances[self.rows].numpy(), self.offsets, self.visible, features.numpy(),
-            np.float32(self.grid.log_density), np.float32(self.grid.largest_log_density), colours.numpy(),
-            upstream[self.begin : self.end].numpy(), to_raw.numpy(), to_log_density.numpy(),
-        )  # fmt: skip
-        first = len(density_network)
-        to_inputs = memory.take(len(self.visible), colour_network[0].shape[0])
-        self._back_through(colour_network, self.colour_layers, to_inputs, to_raw, to_weights[first:])
-        to_features = memory.take(*features.shape)
-        _join(to_inputs.numpy(), to_log_density.numpy(), self.visible, to_features.numpy())
-        inputs = to_encoded[self.rows]
-        self._back_through(density_network, self.density_layers, inputs, to_features, to_weights[:first])
-        memory.used = kept
-
-    def _back_through(
-        self,
-        network: list[Tensor],
-        layers: list[Tensor],
-        to_inputs: Tensor,
-        to_outputs: Tensor,
-        to_weights: Sequence[Tensor],
-    ) -> None:
-        assert self.memory is not None
-        between = [self.memory.take(*layer.shape) for layer in layers[1:-1]]
-        transposed = [weight.t().contiguous() for weight in network]
-        shaped = [part.view_as(weight) for part, weight in zip(to_weights, network, strict=True)]
-        _back_through(
-            _arrays(layers), _arrays(transposed), _arrays([to_inputs, *between, to_outputs]), _arrays(shaped),
-            _rows_at_once(network),
-        )  # fmt: skip
-
-    def __del__(self) -> None:
-        if self.memory is not None:
-            _Memory.spare.append(self.memory)
+    return features
 
 
 def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.numpy() for tensor in tensors)
+    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
 
 
-def _rows_at_once(weights: Sequence[Tensor]) -> int:
-    """Rows that pass through a network together: they stay in the cache, and the products take one thread."""
-    return max(2**17 // max(weight.numel() for weight in weights), 8)
+def _transposed(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(matrix.T) for matrix in matrices)
+
+
+def _width(network: Sequence[np.ndarray]) -> int:
+    """Numbers in all layers of a network for one input."""
+    return network[0].shape[0] + sum(matrix.shape[1] for matrix in network)
+
+
+class _Memory:
+    """Float32 numbers from a store, which they go back to when nobody needs them any more."""
+
+    store: list[np.ndarray] = []
+
+    def __init__(self, count: int) -> None:
+        try:
+            self.numbers = self.store.pop()
+        except IndexError:
+            self.numbers = np.empty(0, np.float32)
+        if len(self.numbers) < count:
+            self.numbers = np.empty(count + count // 4, np.float32)
+
+    def __del__(self) -> None:
+        self.store.append(self.numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Rays from `begin` to `end`, and what the way back needs of the way there."""
+
+    begin: int
+    end: int
+    memory: _Memory
+    visible: np.ndarray
 
 
 @njit(**OPTIONS)
-def _through(layers, weights, rows):
+def _render(
+    positions, distances, lengths, offsets, harmonics, table, resolutions, starts, hashed, density_network,
+    colour_network, log_density, largest, early_stop_eps, total, begin, end, memory, visible,
+):  # fmt: skip
+    """Add up the rays from `begin` to `end` into `total`; return how many of their samples are visible."""
+    first, last = offsets[begin], offsets[end]
+    count = last - first
+    encoded, features, free = _ends(memory, 0, count, density_network)
+    interpolate(positions[first:last], table, resolutions, starts, hashed, encoded)
+    _through(memory, count, density_network)
+    thickness, passed, weights, free = _three(memory, free, count)
+    seen = _composite(
+        features, lengths[first:last], offsets[begin : end + 1], log_density, largest, early_stop_eps,
+        thickness, passed, weights, visible,
+    )  # fmt: skip
+    inputs, colours, _ = _ends(memory, free, seen, colour_network)
+    _gather(features, harmonics[begin:end], offsets[begin : end + 1], visible[:seen], inputs)
+    _through(memory[free:], seen, colour_network)
+    for i in range(seen):
+        for c in range(3):
+            colours[i, c] = np.float32(1.0) / (np.float32(1.0) + np.float32(math.exp(-colours[i, c])))
+    _accumulate(weights, distances[first:last], offsets[begin : end + 1], visible[:seen], colours, total[begin:end])
+    return seen
+
+
+@njit(**OPTIONS)
+def _render_backward(
+    distances, offsets, density_network, colour_network, density_transposed, colour_transposed, log_density, largest,
+    upstream, to_encoded, begin, end, memory, visible, scratch, to_weights,
+):  # fmt: skip
+    """Find the gradients of the encoded positions and of each weight matrix; the latter, flat, are added."""
+    first, last = offsets[begin], offsets[end]
+    count, seen = last - first, visible.shape[0]
+    _, features, free = _ends(memory, 0, count, density_network)
+    thickness, passed, weights, free = _three(memory, free, count)
+    _, colours, _ = _ends(memory, free, seen, colour_network)
+    _, to_features, used = _ends(scratch, 0, count, density_network)
+    to_inputs, to_raw, _ = _ends(scratch, used + count, seen, colour_network)
+    to_log_density = scratch[used : used + count]
+    _composite_backward(
+        thickness, passed, weights, distances[first:last], offsets[begin : end + 1], visible, features, log_density,
+        largest, colours, upstream[begin:end], to_raw, to_log_density,
+    )  # fmt: skip
+    density_size = 0
+    for k in range(len(density_network)):
+        density_size += density_network[k].size
+    _back_through(memory[free:], scratch[used + count :], seen, colour_transposed, to_weights[density_size:])
+    _join(to_inputs, to_log_density, visible, to_features)
+    _back_through(memory, scratch, count, density_transposed, to_weights)
+    inputs = _matrix(scratch, 0, count, to_encoded.shape[1])
+    for n in range(count):
+        for c in range(inputs.shape[1]):
+            to_encoded[first + n, c] = inputs[n, c]
+
+
+@njit(**OPTIONS)
+def _features(positions, table, resolutions, starts, hashed, network, memory, features):
+    encoded, outputs, _ = _ends(memory, 0, positions.shape[0], network)
+    interpolate(positions, table, resolutions, starts, hashed, encoded)
+    _through(memory, positions.shape[0], network)
+    features[:] = outputs
+
+
+@njit(inline="always")
+def _matrix(memory, begin, rows, columns):
+    return memory[begin : begin + rows * columns].reshape((rows, columns))
+
+
+@njit(inline="always")
+def _three(memory, begin, count):
+    """Three vectors, and where the memory after them begins."""
+    one, two, three = begin + count, begin + 2 * count, begin + 3 * count
+    return memory[begin:one], memory[one:two], memory[two:three], three
+
+
+@njit(**OPTIONS)
+def _ends(memory, begin, rows, network):
+    """First and last of a network's layers, which lie one after another, and where the memory after them begins."""
+    first = _matrix(memory, begin, rows, network[0].shape[0])
+    at = begin + first.size
+    for k in range(len(network) - 1):
+        at += rows * network[k].shape[1]
+    last = _matrix(memory, at, rows, network[len(network) - 1].shape[1])
+    return first, last, at + last.size
+
+
+@njit(**OPTIONS)
+def _rows_at_once(network):
+    most = 1
+    for k in range(len(network)):
+        most = max(most, network[k].size)
+    return max(_NUMBERS_AT_ONCE // most, 8)
+
+
+@njit(**OPTIONS)
+def _through(layers, count, network):
     """Fill in all layers but the first, the inputs; with ReLU between them."""
-    for begin in range(0, layers[0].shape[0], rows):
-        end = min(begin + rows, layers[0].shape[0])
-        for k in range(len(weights)):
-            outputs = layers[k + 1][begin:end]
-            np.dot(layers[k][begin:end], weights[k], outputs)
-            if k + 1 < len(weights):
+    rows = _rows_at_once(network)
+    for begin in range(0, count, rows):
+        end, at = min(begin + rows, count), 0
+        for k in range(len(network)):
+            wide, narrow = network[k].shape
+            inputs = _matrix(layers, at, count, wide)[begin:end]
+            at += count * wide
+            outputs = _matrix(layers, at, count, narrow)[begin:end]
+            np.dot(inputs, network[k], outputs)
+            if k + 1 < len(network):
                 for i in range(outputs.shape[0]):
                     for c in range(outputs.shape[1]):
                         outputs[i, c] = max(outputs[i, c], np.float32(0.0))
 
 
 @njit(**OPTIONS)
-def _back_through(layers, transposed, gradients, to_weights, rows):
-    """From the gradient of the last layer, fill in those of the others, and of the weights."""
-    for k in range(len(to_weights)):
-        to_weights[k][:] = 0.0
-    for begin in range(0, layers[0].shape[0], rows):
-        end = min(begin + rows, layers[0].shape[0])
+def _back_through(layers, gradients, count, transposed, to_weights):
+    """From the gradient of the last layer, fill in those of the others; add those of the weights, flat."""
+    rows = _rows_at_once(transposed)
+    last_layer, last_weight = 0, 0
+    for k in range(len(transposed)):
+        last_layer += count * transposed[k].shape[1]
+        last_weight += transposed[k].size
+    for begin in range(0, count, rows):
+        end, at, weight = min(begin + rows, count), last_layer, last_weight
         for back in range(len(transposed)):
             k = len(transposed) - 1 - back
-            inputs, upstream, downstream = layers[k][begin:end], gradients[k + 1][begin:end], gradients[k][begin:end]
+            narrow, wide = transposed[k].shape
+            upstream = _matrix(gradients, at, count, narrow)[begin:end]
+            at -= count * wide
+            inputs, downstream = _matrix(layers, at, count, wide)[begin:end], _matrix(gradients, at, count, wide)[begin:end]
+            weight -= transposed[k].size
+            into = _matrix(to_weights, weight, wide, narrow)
             part = np.dot(inputs.T, upstream)
-            for i in range(part.shape[0]):
-                for c in range(part.shape[1]):
-                    to_weights[k][i, c] += part[i, c]
+            for i in range(wide):
+                for c in range(narrow):
+                    into[i, c] += part[i, c]
             np.dot(upstream, transposed[k], downstream)
             if k:
                 for i in range(inputs.shape[0]):
