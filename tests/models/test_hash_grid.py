@@ -68,7 +68,7 @@ def test_shapes_and_ranges() -> None:
 def test_settings_shape_the_grid_and_the_networks() -> None:
     grid = field()
     assert grid.levels.resolutions.tolist() == [4, 8, 16]
-    assert grid.table.shape == (5**3 + 512 + 512, 2)  # 9^3 and 17^3 vertices do not fit into 512 entries
+    assert grid.table.shape == (5**3 + 512 + 512, 4)  # 9^3 and 17^3 vertices do not fit into 512 entries
     assert [tuple(weight.shape) for weight in grid.density_network] == [(6, 8), (8, 5)]
     assert [tuple(weight.shape) for weight in grid.colour_network] == [(5 + 16, 8), (8, 8), (8, 3)]
 

@@ -23,7 +23,9 @@ def restore(where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_tiny_scene(where / "tiny")
     shutil.copytree(DATA, where / "v0.1")
     monkeypatch.chdir(where)
-    small = HashGridSettings(base_resolution=2, max_resolution=6, levels=2, width=8, geometry_features=4)
+    small = HashGridSettings(
+        base_resolution=2, max_resolution=6, levels=2, features_per_level=2, width=8, geometry_features=4
+    )
 
     def in_box(cls, field, box, image_width, background=(1.0, 1.0, 1.0), ndc=None):
         return cls(small, box, background, OccupancySettings(cells=8, steps=16), ndc)

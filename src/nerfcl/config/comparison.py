@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nerfcl.config.configurations import Configuration, check_labels
-from nerfcl.config.experiment import Experiment
+from nerfcl.config.experiment import Experiment, migrated
 from nerfcl.errors import require
 from nerfcl.serialisation import from_plain, to_plain
 
@@ -57,4 +57,6 @@ class Comparison:
         Raises:
             NerfclError: a value is invalid; says which and why.
         """
+        if isinstance(value, dict) and "experiment" in value:
+            value = {**value, "experiment": migrated(value["experiment"])}
         return from_plain(Comparison, value)

@@ -14,6 +14,7 @@ from nerfcl.errors import Argument, NerfclError
 from nerfcl.files import read_json
 from nerfcl.models.fields.field import FieldSettings
 from nerfcl.models.fields.hash_grid import HashGridSettings
+from nerfcl.models.fields.migration import with_features_per_level
 from nerfcl.progress import Track, untracked
 from nerfcl.scenes import load_scene
 from nerfcl.scenes.scene import Scene
@@ -93,7 +94,7 @@ class Experiment:
         Raises:
             NerfclError: a value is invalid; says which and why.
         """
-        return from_plain(Experiment, value)
+        return from_plain(Experiment, migrated(value))
 
     @property
     def torch_device(self) -> torch.device:
@@ -105,6 +106,13 @@ class Experiment:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise NerfclError(Argument("device", self.device), ": torch finds no CUDA device; use cpu")
         return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device)
+
+
+def migrated(value: Any) -> Any:
+    """Convert a plain experiment of version 0.2 to the current form; return anything else unchanged."""
+    if isinstance(value, dict) and "field" in value:
+        return {**value, "field": with_features_per_level(value["field"])}
+    return value
 
 
 def tasks_experiment() -> Experiment:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfcl.errors import NerfclError
+from nerfcl.models.fields.migration import with_features_per_level
 
 _FORMAT_2 = "nerfcl checkpoint 2"
 _FORMAT_3 = "nerfcl checkpoint 3"
@@ -48,11 +49,11 @@ def _from_2(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_3(content: dict[str, Any]) -> dict[str, Any]:
-    """Leave out settings of a sampler that visited every step in occupied cells."""
+    """Leave out settings of a sampler that visited every step in occupied cells, and complete a hash grid's."""
     settings = content.get("model_settings")
     if isinstance(settings, dict) and isinstance(settings.get("occupancy"), dict):
         kept = {name: value for name, value in settings["occupancy"].items() if name not in ("warm_up", "coarse")}
-        settings = {**settings, "occupancy": kept}
+        settings = {**settings, "occupancy": kept, "field": with_features_per_level(settings.get("field"))}
     return {**content, "format": "nerfcl checkpoint 4", "model_settings": settings}
 
 

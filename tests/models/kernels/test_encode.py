@@ -45,11 +45,12 @@ def some_positions() -> Tensor:
     [
         pytest.param(LEVELS, some_positions(), id="borders"),
         pytest.param(geometric_levels(3, 50, 7, 2**12), uniform(1000, 3, seed=8), id="odd levels, several blocks"),
+        pytest.param(geometric_levels(2, 16, 4, 512, features=4), some_positions(), id="four features"),
     ],
 )
 def test_encode_twins_agree_in_values_and_gradient(levels: GridLevels, positions: Tensor) -> None:
     assert set(levels.hashed.tolist()) == {False, True}
-    table = normal(levels.entries, 2, seed=4)
+    table = normal(levels.entries, levels.features, seed=4)
     assert_twins_agree(lambda twin: values_and_gradients(lambda t: twin.encode(positions, t, levels), table))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from models.kernels.twins import normal, uniform
 from nerfcl.models.fields.field import Field
 from nerfcl.models.fields.hash_grid import HashGridField, HashGridSettings
-from nerfcl.models.kernels import Samples, grid_rendering
+from nerfcl.models.kernels import Samples
+from nerfcl.models.kernels.compiled import grid_rendering
 from nerfcl.models.kernels.gradients import touched_of
 
 SETTINGS = HashGridSettings(

@@ -29,6 +29,7 @@ class HashGridSettings(FieldSettings):
             generalise best. None is 1.25 times the image width.
         base_resolution: cells along each axis of the coarsest level.
         levels: number of levels.
+        features_per_level: features of a table entry, 2 or 4.
         table_size: maximum entries per level, a power of two; larger levels are hashed.
         width: width of the networks' hidden layers.
         geometry_features: features that the density network passes to the colour network.
@@ -44,8 +45,9 @@ class HashGridSettings(FieldSettings):
 
     max_resolution: int | None = None
     base_resolution: int = 16
-    levels: int = 8
-    table_size: int = 2**19
+    levels: int = 5
+    features_per_level: int = 4
+    table_size: int = 2**18
     width: int = 32
     geometry_features: int = 16
     log_density: float = 0.0
@@ -57,6 +59,7 @@ class HashGridSettings(FieldSettings):
         limits = {"levels": 16, "width": 1024, "geometry_features": 1024, "table_size": _LARGEST_TABLE}
         for name, most in limits.items():
             require_between(self, name, 1, most)
+        require(self.features_per_level in (2, 4), self, "features_per_level", "must be 2 or 4")
         require(self.table_size.bit_count() == 1, self, "table_size", "must be a power of two")
         require(abs(self.log_density) <= _LARGEST_LOG_DENSITY, self, "log_density", "must lie between -11 and 11")
 
@@ -90,11 +93,12 @@ class HashGridField(Field):
     def __init__(self, settings: HashGridSettings, generator: torch.Generator) -> None:
         super().__init__()
         self.levels = kernels.geometric_levels(
-            settings.base_resolution, settings.resolution, settings.levels, settings.table_size
-        )
+            settings.base_resolution, settings.resolution, settings.levels, settings.table_size,
+            settings.features_per_level,
+        )  # fmt: skip
         self.log_density = settings.log_density
         width, features = settings.width, settings.geometry_features
-        table = torch.rand(self.levels.entries, kernels.GridLevels.FEATURES, generator=generator)
+        table = torch.rand(self.levels.entries, self.levels.features, generator=generator)
         self.table = nn.Parameter((table * 2.0 - 1.0) * 1e-2)
         self.gradients = kernels.GradientBuffers()
         self.density_network = _layers([self.levels.width, width, features], generator)
@@ -103,7 +107,7 @@ class HashGridField(Field):
     def get_density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate density (N,) and features (N, G) of points (N, 3); see `Field.get_density`."""
         if kernels.is_compiled_for(self.table) and not torch.is_grad_enabled():
-            from nerfcl.models.kernels.grid_rendering import grid_features
+            from nerfcl.models.kernels.compiled.grid_rendering import grid_features
 
             features = grid_features(positions, self.levels, self.table, [*self.density_network])  # (N, G)
         else:
@@ -120,7 +124,7 @@ class HashGridField(Field):
         """Composite the field along rays (R, 5); see `Field.integrate`."""
         if not kernels.is_compiled_for(self.table):
             return super().integrate(samples, directions, early_stop_eps)
-        from nerfcl.models.kernels.grid_rendering import GridRadiance, render_grid
+        from nerfcl.models.kernels.compiled.grid_rendering import GridRadiance, render_grid
 
         grid = GridRadiance(self.levels, self.log_density, _LARGEST_LOG_DENSITY, early_stop_eps, self.gradients)
         harmonics = spherical_harmonics(directions)  # (R, 16)

@@ -23,26 +23,28 @@ class GridLevels:
         resolutions: (L,) int32, cells along each axis.
         starts: (L + 1,) int64, first entry of each level in the table; the last is the number of entries.
         hashed: (L,) bool, whether each level is hashed.
+        features: features of an entry, 2 or 4.
     """
 
     resolutions: np.ndarray
     starts: np.ndarray
     hashed: np.ndarray
-
-    FEATURES = 2
+    features: int = 2
 
     @property
     def entries(self) -> int:
-        """Number of table entries, of FEATURES values each."""
+        """Number of table entries."""
         return int(self.starts[-1])
 
     @property
     def width(self) -> int:
-        """Number of features of an encoded point, FEATURES per level."""
-        return len(self.resolutions) * self.FEATURES
+        """Number of features of an encoded point."""
+        return len(self.resolutions) * self.features
 
 
-def geometric_levels(base_resolution: int, max_resolution: int, count: int, table_size: int) -> GridLevels:
+def geometric_levels(
+    base_resolution: int, max_resolution: int, count: int, table_size: int, features: int = 2
+) -> GridLevels:
     """Lay out levels whose resolutions grow geometrically.
 
     Args:
@@ -50,12 +52,13 @@ def geometric_levels(base_resolution: int, max_resolution: int, count: int, tabl
         max_resolution: cells along each axis of the last level.
         count: number of levels.
         table_size: maximum entries per level, a power of two.
+        features: features of an entry, 2 or 4.
     """
     resolutions = np.round(np.geomspace(base_resolution, max_resolution, count)).astype(np.int32)
     vertices = (resolutions.astype(np.int64) + 1) ** 3
     hashed = vertices > table_size
     starts = np.concatenate([[0], np.cumsum(np.where(hashed, table_size, vertices))]).astype(np.int64)
-    return GridLevels(resolutions, starts, hashed)
+    return GridLevels(resolutions, starts, hashed, features)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from nerfcl.models.kernels.compiled import OPTIONS, blocks_of, interpolate, scatter
+from nerfcl.models.kernels.compiled.encoding import interpolate, scatter
+from nerfcl.models.kernels.compiled.options import OPTIONS
+from nerfcl.models.kernels.compiled.vectors import zeros
 from nerfcl.models.kernels.gradients import GradientBuffers
 from nerfcl.models.kernels.layout import GridLevels, Samples
 from nerfcl.models.kernels.threads import in_parallel
@@ -59,7 +61,7 @@ def render_grid(
         samples: N samples along R rays.
         harmonics: (R, H) encoded directions of the rays.
         grid: see `GridRadiance`.
-        table: (entries, 2) float32 on the CPU.
+        table: (entries, F) float32 on the CPU.
         density_network: weight matrices from encoded positions to G features, the first of them the density's.
         colour_network: weight matrices from G + H numbers to the colour's three.
 
@@ -85,8 +87,8 @@ class _RenderGrid(torch.autograd.Function):
         points = (samples.positions.numpy(), samples.distances.numpy(), samples.lengths.numpy(), offsets)
         levels = grid.levels
         common = (
-            *points, harmonics.numpy(), table.detach().numpy(), levels.resolutions, levels.starts, levels.hashed,
-            density_network, colour_network, np.float32(grid.log_density), np.float32(grid.largest_log_density),
+            *points, harmonics.numpy(), table.detach().numpy(), zeros(levels.features), levels.resolutions, levels.starts,
+            levels.hashed, density_network, colour_network, np.float32(grid.log_density), np.float32(grid.largest_log_density),
             np.float32(grid.early_stop_eps), total.numpy(),
         )  # fmt: skip
         starts = range(0, rays, size)
@@ -144,8 +146,8 @@ def grid_features(positions: Tensor, levels: GridLevels, table: Tensor, density_
     features = torch.empty(len(positions), network[-1].shape[1])
     memory = _Memory(len(positions) * _width(network))
     _features(
-        positions.contiguous().numpy(), table.detach().numpy(), levels.resolutions, levels.starts, levels.hashed,
-        network, memory.numbers, features.numpy(),
+        positions.contiguous().numpy(), table.detach().numpy(), zeros(levels.features), levels.resolutions,
+        levels.starts, levels.hashed, network, memory.numbers, features.numpy(),
     )  # fmt: skip
     return features
 
@@ -192,14 +194,14 @@ class _Block:
 
 @njit(**OPTIONS)
 def _render(
-    positions, distances, lengths, offsets, harmonics, table, resolutions, starts, hashed, density_network,
+    positions, distances, lengths, offsets, harmonics, table, zeros, resolutions, starts, hashed, density_network,
     colour_network, log_density, largest, early_stop_eps, total, begin, end, memory, visible,
 ):  # fmt: skip
     """Add up the rays from `begin` to `end` into `total`; return how many of their samples are visible."""
     first, last = offsets[begin], offsets[end]
     count = last - first
     encoded, features, free = _ends(memory, 0, count, density_network)
-    interpolate(positions[first:last], table, resolutions, starts, hashed, encoded)
+    interpolate(positions[first:last], table, zeros, resolutions, starts, hashed, encoded)
     _through(memory, count, density_network)
     thickness, passed, weights, free = _three(memory, free, count)
     seen = _composite(
@@ -247,9 +249,9 @@ def _render_backward(
 
 
 @njit(**OPTIONS)
-def _features(positions, table, resolutions, starts, hashed, network, memory, features):
+def _features(positions, table, zeros, resolutions, starts, hashed, network, memory, features):
     encoded, outputs, _ = _ends(memory, 0, positions.shape[0], network)
-    interpolate(positions, table, resolutions, starts, hashed, encoded)
+    interpolate(positions, table, zeros, resolutions, starts, hashed, encoded)
     _through(memory, positions.shape[0], network)
     features[:] = outputs
 
@@ -318,7 +320,10 @@ def _back_through(layers, gradients, count, transposed, to_weights):
             narrow, wide = transposed[k].shape
             upstream = _matrix(gradients, at, count, narrow)[begin:end]
             at -= count * wide
-            inputs, downstream = _matrix(layers, at, count, wide)[begin:end], _matrix(gradients, at, count, wide)[begin:end]
+            inputs, downstream = (
+                _matrix(layers, at, count, wide)[begin:end],
+                _matrix(gradients, at, count, wide)[begin:end],
+            )
             weight -= transposed[k].size
             into = _matrix(to_weights, weight, wide, narrow)
             part = np.dot(inputs.T, upstream)
