@@ -26,7 +26,7 @@ class HashGridSettings(FieldSettings):
 
     Attributes:
         max_resolution: cells along each axis of the finest level; cells about the size of a pixel's footprint
-            generalise best. None is 1.25 times the image width.
+            generalise best. None gives an edge as many vertices as the images have columns.
         base_resolution: cells along each axis of the coarsest level.
         levels: number of levels.
         features_per_level: features of a table entry, 2 or 4.
@@ -74,7 +74,7 @@ class HashGridSettings(FieldSettings):
         """Resolve the finest level for images of this width in pixels."""
         if self.max_resolution is not None:
             return self
-        fine = max(round(1.25 * width), _COARSEST_FINE, self.base_resolution)
+        fine = max(width - 1, _COARSEST_FINE, self.base_resolution)
         return replace(self, max_resolution=min(fine, _FINEST))
 
     def build(self, generator: torch.Generator) -> HashGridField:

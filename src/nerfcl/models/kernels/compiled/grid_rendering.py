@@ -17,7 +17,7 @@ from numba import njit
 from torch import Tensor
 
 from nerfcl.models.kernels.compiled.encoding import interpolate, scatter
-from nerfcl.models.kernels.compiled.options import OPTIONS
+from nerfcl.models.kernels.compiled.options import OPTIONS, blocks_of
 from nerfcl.models.kernels.compiled.vectors import zeros
 from nerfcl.models.kernels.gradients import GradientBuffers
 from nerfcl.models.kernels.layout import GridLevels, Samples
@@ -79,7 +79,8 @@ class _RenderGrid(torch.autograd.Function):
     ) -> Tensor:
         rays = len(harmonics)
         total = torch.zeros(rays, _CHANNELS)
-        size = max(_SAMPLES_A_BLOCK * rays // max(len(samples.distances), 1), 1)
+        # Always a multiple of four blocks, of as many rays: equal shares for two or four threads.
+        size = max(-(-rays // (4 * blocks_of(len(samples.distances), 4 * _SAMPLES_A_BLOCK) or 1)), 1)
         needed = any(ctx.needs_input_grad)
         density_network, colour_network = _arrays(weights[:layers]), _arrays(weights[layers:])
         width = _width(density_network) + _width(colour_network) + 3
@@ -87,9 +88,9 @@ class _RenderGrid(torch.autograd.Function):
         points = (samples.positions.numpy(), samples.distances.numpy(), samples.lengths.numpy(), offsets)
         levels = grid.levels
         common = (
-            *points, harmonics.numpy(), table.detach().numpy(), zeros(levels.features), levels.resolutions, levels.starts,
-            levels.hashed, density_network, colour_network, np.float32(grid.log_density), np.float32(grid.largest_log_density),
-            np.float32(grid.early_stop_eps), total.numpy(),
+            *points, harmonics.numpy(), table.detach().numpy(), zeros(levels.features), levels.resolutions,
+            levels.starts, levels.hashed, density_network, colour_network, np.float32(grid.log_density),
+            np.float32(grid.largest_log_density), np.float32(grid.early_stop_eps), total.numpy(),
         )  # fmt: skip
         starts = range(0, rays, size)
         blocks: list[_Block | None] = [None] * len(starts)
