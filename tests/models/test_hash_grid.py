@@ -69,18 +69,18 @@ def test_settings_shape_the_grid_and_the_networks() -> None:
     grid = field()
     assert grid.levels.resolutions.tolist() == [4, 8, 16]
     assert grid.table.shape == (5**3 + 512 + 512, 4)  # 9^3 and 17^3 vertices do not fit into 512 entries
-    assert [tuple(weight.shape) for weight in grid.density_network] == [(6, 8), (8, 5)]
+    assert [tuple(weight.shape) for weight in grid.density_network] == [(12, 8), (8, 5)]
     assert [tuple(weight.shape) for weight in grid.colour_network] == [(5 + 16, 8), (8, 8), (8, 3)]
 
 
 @pytest.mark.parametrize(
     ("changes", "width", "resolution"),
-    [({}, 16, 32), ({}, 64, 80), ({}, 801, 1001), ({"max_resolution": 48}, 801, 48)],
+    [({}, 16, 32), ({}, 64, 63), ({}, 801, 800), ({"max_resolution": 48}, 801, 48)],
 )
 def test_images_decide_the_finest_level_where_it_is_left_open(
     changes: dict[str, int], width: int, resolution: int
 ) -> None:
-    # 1.25 times the images' width, but at least 32 cells.
+    # As many vertices as the images have columns, but at least 32 cells.
     assert HashGridSettings(**changes).for_images(width) == HashGridSettings(max_resolution=resolution)
 
 

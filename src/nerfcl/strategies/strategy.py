@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from nerfcl.errors import require
 from nerfcl.models.rendering.model import Model, Rendering
@@ -102,14 +103,12 @@ def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
         rgb: (B, 3) rendered colours.
         batch: the pixels that were rendered.
     """
-    errors = squared_errors(rgb, batch)
-    if not batch.new:
-        return {"new": errors.mean()}
-    parts = {"new": errors[: batch.new].mean()}
-    if batch.new < len(batch):
-        parts["replay"] = errors[batch.new :].mean() * ((len(batch) - batch.new) / batch.new)
+    new, colours = batch.new or len(batch), batch.colours.to(rgb.device)
+    parts = {"new": mse_loss(rgb[:new], colours[:new])}
+    if new < len(batch):
+        parts["replay"] = mse_loss(rgb[new:], colours[new:]) * ((len(batch) - new) / new)
     if batch.soft is not None:
-        parts["distill"] = (rgb[: batch.new] - batch.soft.to(rgb.device)).square().mean()
+        parts["distill"] = mse_loss(rgb[:new], batch.soft.to(rgb.device))
     return parts
 
 

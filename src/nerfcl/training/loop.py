@@ -137,7 +137,7 @@ def learn_experience(
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)  # B * S
         rendering = model.render(rays, learner.generator)
         losses = strategy.loss(state, rendering, batch, model)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(list(losses.values()))
         strategy.after_backward(state, model)
         optimiser.step(rate)
         if learner.ema is not None:

@@ -127,8 +127,7 @@ class HashGridField(Field):
         from nerfcl.models.kernels.compiled.grid_rendering import GridRadiance, render_grid
 
         grid = GridRadiance(self.levels, self.log_density, _LARGEST_LOG_DENSITY, early_stop_eps, self.gradients)
-        harmonics = spherical_harmonics(directions)  # (R, 16)
-        return render_grid(samples, harmonics, grid, self.table, [*self.density_network], [*self.colour_network])
+        return render_grid(samples, directions, grid, self.table, [*self.density_network], [*self.colour_network])
 
     def rendering_state(self, occupied: Tensor) -> dict[str, Tensor]:
         """Return all parameters; table entries that no sample in an occupied cell reads are 0, to compress well."""

@@ -164,9 +164,9 @@ class OccupancyModel(nn.Module):
         total = self.field.integrate(samples, rays.directions, self.sampling.early_stop_eps)  # (R, 5)
         if rays.per_pixel > 1:
             total = total.view(-1, rays.per_pixel, 5).mean(1)  # (P, 5)
-        opacity = total[:, 4]
-        rgb = total[:, :3] + (1.0 - opacity)[:, None] * self.background
-        return Rendering(rgb, total[:, 3], opacity, samples=len(samples.distances))
+        colour, distance, opacity = total.split((3, 1, 1), 1)
+        rgb = torch.addcmul(colour + self.background, opacity, self.background, value=-1.0)  # (P, 3)
+        return Rendering(rgb, distance[:, 0], opacity[:, 0], samples=len(samples.distances))
 
     @torch.no_grad()
     def begin_step(self, generator: torch.Generator) -> None:

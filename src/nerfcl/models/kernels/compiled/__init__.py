@@ -7,8 +7,8 @@ memory, and there are no atomics. Nor is there fast-math, which rounds vectorise
 these runs may depend on the alignment of arrays.
 """
 
-from nerfcl.models.kernels.compiled.optimiser import adam
 from nerfcl.models.kernels.compiled.encoding import encode
+from nerfcl.models.kernels.compiled.optimiser import adam
 from nerfcl.models.kernels.compiled.sampling import sample
 
 __all__ = ["adam", "encode", "sample"]

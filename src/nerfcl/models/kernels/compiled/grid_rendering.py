@@ -26,6 +26,14 @@ from nerfcl.models.kernels.threads import in_parallel
 _SAMPLES_A_BLOCK = 2048
 _NUMBERS_AT_ONCE = 2**17  # multiplied by a matrix together: they stay in the cache, and the product takes one thread
 _CHANNELS = 5  # red, green, blue, distance, opacity
+_HARMONICS = 16
+_SH = tuple(  # factors of spherical harmonics, degree by degree
+    np.float32(factor * math.sqrt(square / math.pi))
+    for factor, square in (
+        (0.5, 1.0), (0.5, 3.0), (0.5, 15.0), (0.25, 5.0), (0.25, 15.0), (0.25, 17.5), (0.5, 105.0), (0.25, 10.5),
+        (0.25, 7.0), (0.25, 105.0),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,7 @@ class GridRadiance:
 
 def render_grid(
     samples: Samples,
-    harmonics: Tensor,
+    directions: Tensor,
     grid: GridRadiance,
     table: Tensor,
     density_network: Sequence[Tensor],
@@ -59,25 +67,26 @@ def render_grid(
 
     Args:
         samples: N samples along R rays.
-        harmonics: (R, H) encoded directions of the rays.
+        directions: (R, 3) viewing directions, unit length.
         grid: see `GridRadiance`.
         table: (entries, F) float32 on the CPU.
         density_network: weight matrices from encoded positions to G features, the first of them the density's.
-        colour_network: weight matrices from G + H numbers to the colour's three.
+        colour_network: weight matrices from G + 16 numbers, the features and the direction's spherical
+            harmonics, to the colour's three.
 
     Returns:
         (R, 5): colour, distance and 1, each weighted with the light that every sample stops.
     """
     weights = (*density_network, *colour_network)
-    return _RenderGrid.apply(samples, harmonics, grid, len(density_network), table, *weights)  # pyright: ignore[reportReturnType]
+    return _RenderGrid.apply(samples, directions, grid, len(density_network), table, *weights)  # pyright: ignore[reportReturnType]
 
 
 class _RenderGrid(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore
-        ctx: Any, samples: Samples, harmonics: Tensor, grid: GridRadiance, layers: int, table: Tensor, *weights: Tensor
+        ctx: Any, samples: Samples, directions: Tensor, grid: GridRadiance, layers: int, table: Tensor, *weights: Tensor
     ) -> Tensor:
-        rays = len(harmonics)
+        rays = len(directions)
         total = torch.zeros(rays, _CHANNELS)
         # Always a multiple of four blocks, of as many rays: equal shares for two or four threads.
         size = max(-(-rays // (4 * blocks_of(len(samples.distances), 4 * _SAMPLES_A_BLOCK) or 1)), 1)
@@ -88,9 +97,10 @@ class _RenderGrid(torch.autograd.Function):
         points = (samples.positions.numpy(), samples.distances.numpy(), samples.lengths.numpy(), offsets)
         levels = grid.levels
         common = (
-            *points, harmonics.numpy(), table.detach().numpy(), zeros(levels.features), levels.resolutions,
-            levels.starts, levels.hashed, density_network, colour_network, np.float32(grid.log_density),
-            np.float32(grid.largest_log_density), np.float32(grid.early_stop_eps), total.numpy(),
+            *points, directions.contiguous().numpy(), table.detach().numpy(), zeros(levels.features),
+            levels.resolutions, levels.starts, levels.hashed, density_network, colour_network,
+            np.float32(grid.log_density), np.float32(grid.largest_log_density), np.float32(grid.early_stop_eps),
+            total.numpy(),
         )  # fmt: skip
         starts = range(0, rays, size)
         blocks: list[_Block | None] = [None] * len(starts)
@@ -195,7 +205,7 @@ class _Block:
 
 @njit(**OPTIONS)
 def _render(
-    positions, distances, lengths, offsets, harmonics, table, zeros, resolutions, starts, hashed, density_network,
+    positions, distances, lengths, offsets, directions, table, zeros, resolutions, starts, hashed, density_network,
     colour_network, log_density, largest, early_stop_eps, total, begin, end, memory, visible,
 ):  # fmt: skip
     """Add up the rays from `begin` to `end` into `total`; return how many of their samples are visible."""
@@ -210,7 +220,7 @@ def _render(
         thickness, passed, weights, visible,
     )  # fmt: skip
     inputs, colours, _ = _ends(memory, free, seen, colour_network)
-    _gather(features, harmonics[begin:end], offsets[begin : end + 1], visible[:seen], inputs)
+    _gather(features, directions[begin:end], offsets[begin : end + 1], visible[:seen], inputs)
     _through(memory[free:], seen, colour_network)
     for i in range(seen):
         for c in range(3):
@@ -362,16 +372,43 @@ def _composite(
 
 
 @njit(**OPTIONS)
-def _gather(features, harmonics, offsets, visible, inputs):
-    base, r, count, width = offsets[0], 0, features.shape[1], harmonics.shape[1]
+def _gather(features, directions, offsets, visible, inputs):
+    base, r, width = offsets[0], -1, features.shape[1]
+    harmonics = np.empty(_HARMONICS, np.float32)
     for i in range(visible.shape[0]):
         n = visible[i]
-        while n >= offsets[r + 1] - base:
+        if r < 0 or n >= offsets[r + 1] - base:
             r += 1
-        for c in range(count):
-            inputs[i, c] = features[n, c]
+            while n >= offsets[r + 1] - base:
+                r += 1
+            _spherical_harmonics(directions[r, 0], directions[r, 1], directions[r, 2], harmonics)
         for c in range(width):
-            inputs[i, count + c] = harmonics[r, c]
+            inputs[i, c] = features[n, c]
+        for c in range(_HARMONICS):
+            inputs[i, width + c] = harmonics[c]
+
+
+@njit(**OPTIONS)
+def _spherical_harmonics(x, y, z, harmonics):
+    """See `spherical_harmonics` in the hash grid's module."""
+    xx, yy, zz, one = x * x, y * y, z * z, np.float32(1.0)
+    three, five = np.float32(3.0), np.float32(5.0)
+    harmonics[0] = _SH[0]
+    harmonics[1] = -_SH[1] * y
+    harmonics[2] = _SH[1] * z
+    harmonics[3] = -_SH[1] * x
+    harmonics[4] = _SH[2] * x * y
+    harmonics[5] = -_SH[2] * y * z
+    harmonics[6] = _SH[3] * (three * zz - one)
+    harmonics[7] = -_SH[2] * x * z
+    harmonics[8] = _SH[4] * (xx - yy)
+    harmonics[9] = -_SH[5] * y * (three * xx - yy)
+    harmonics[10] = _SH[6] * x * y * z
+    harmonics[11] = -_SH[7] * y * (five * zz - one)
+    harmonics[12] = _SH[8] * z * (five * zz - three)
+    harmonics[13] = -_SH[7] * x * (five * zz - one)
+    harmonics[14] = _SH[9] * z * (xx - yy)
+    harmonics[15] = -_SH[5] * x * (xx - three * yy)
 
 
 @njit(**OPTIONS)
