@@ -32,7 +32,7 @@ TRAININGS = {Run: "run", Compare: "compare", Online: "online", CompareOnline: "c
 APART = {"field", "strategy", "strategies", "seeds", "jobs", "out"}
 # How defaults are told that are None in the description, since they depend on something else.
 DECIDED_LATER = {
-    "max_resolution": "1.25 times the images' width",
+    "max_resolution": "the images' width - 1",
     "frames": "all",
     "test_every": "a fifth of the stream",
     "seen_every": "a twenty-fifth of the stream",

@@ -137,7 +137,7 @@ class SharedOptions:
     warmup_multiplier: Annotated[float | None, _arg("FLOAT", "1.0")] = None
     ema_decay: Annotated[float | None, _arg("FLOAT", "0.0")] = None
     field: Annotated[str | None, _arg("STR", "hashgrid", help=f"Field to train: {', '.join(FIELDS)}.")] = None
-    max_resolution: Annotated[int | None, _arg("INT", "1.25 times the images' width")] = None
+    max_resolution: Annotated[int | None, _arg("INT", "the images' width - 1")] = None
     width: Annotated[int | None, _arg("INT", "32")] = None
     samples: Annotated[int | None, _arg("INT", "64")] = None
     importance: Annotated[int | None, _arg("INT", "64")] = None
