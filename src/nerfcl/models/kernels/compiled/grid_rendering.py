@@ -17,6 +17,7 @@ from numba import njit
 from torch import Tensor
 
 from nerfcl.models.kernels.compiled.encoding import interpolate, scatter
+from nerfcl.models.kernels.compiled.networks import back_through, first_layer, last_layer, network_of, through
 from nerfcl.models.kernels.compiled.options import OPTIONS, blocks_of
 from nerfcl.models.kernels.compiled.vectors import zeros
 from nerfcl.models.kernels.gradients import GradientBuffers
@@ -24,7 +25,6 @@ from nerfcl.models.kernels.layout import GridLevels, Samples
 from nerfcl.models.kernels.threads import in_parallel
 
 _SAMPLES_A_BLOCK = 2048
-_NUMBERS_AT_ONCE = 2**17  # multiplied by a matrix together: they stay in the cache, and the product takes one thread
 _CHANNELS = 5  # red, green, blue, distance, opacity
 _HARMONICS = 16
 _SH = tuple(  # factors of spherical harmonics, degree by degree
@@ -91,8 +91,8 @@ class _RenderGrid(torch.autograd.Function):
         # Always a multiple of four blocks, of as many rays: equal shares for two or four threads.
         size = max(-(-rays // (4 * blocks_of(len(samples.distances), 4 * _SAMPLES_A_BLOCK) or 1)), 1)
         needed = any(ctx.needs_input_grad)
-        density_network, colour_network = _arrays(weights[:layers]), _arrays(weights[layers:])
-        width = _width(density_network) + _width(colour_network) + 3
+        density_network, colour_network = network_of(weights[:layers]), network_of(weights[layers:])
+        width = density_network.width + colour_network.width + 3
         offsets = samples.offsets.numpy()
         points = (samples.positions.numpy(), samples.distances.numpy(), samples.lengths.numpy(), offsets)
         levels = grid.levels
@@ -117,7 +117,7 @@ class _RenderGrid(torch.autograd.Function):
         in_parallel(work, len(blocks))
         if needed:
             ctx.blocks, ctx.grid, ctx.samples, ctx.shape = blocks, grid, samples, table.shape
-            ctx.networks = density_network, colour_network
+            ctx.networks, ctx.weight_shapes = (density_network, colour_network), [weight.shape for weight in weights]
         return total
 
     @staticmethod
@@ -125,15 +125,15 @@ class _RenderGrid(torch.autograd.Function):
         blocks: list[_Block] = ctx.blocks
         grid: GridRadiance = ctx.grid
         density_network, colour_network = ctx.networks
-        weights = [*density_network, *colour_network]
-        to_weights = np.zeros((len(blocks), sum(weight.size for weight in weights)), np.float32)
+        sizes = [shape.numel() for shape in ctx.weight_shapes]
+        to_weights = np.zeros((len(blocks), sum(sizes)), np.float32)
         to_features = torch.empty(len(ctx.samples.distances), grid.levels.width)
         common = (
             ctx.samples.distances.numpy(), ctx.samples.offsets.numpy(), density_network, colour_network,
-            _transposed(density_network), _transposed(colour_network), np.float32(grid.log_density),
-            np.float32(grid.largest_log_density), gradient.contiguous().numpy(), to_features.numpy(),
+            np.float32(grid.log_density), np.float32(grid.largest_log_density), gradient.contiguous().numpy(),
+            to_features.numpy(),
         )  # fmt: skip
-        width = _width(density_network) + _width(colour_network) + 1
+        width = density_network.width + colour_network.width + 1
 
         def work(index: int) -> None:
             block = blocks[index]
@@ -146,34 +146,21 @@ class _RenderGrid(torch.autograd.Function):
         in_parallel(work, len(blocks))
         to_table, marks = grid.buffers.lend(ctx.shape)
         scatter(ctx.samples.positions, to_features, grid.levels, to_table, marks)
-        summed = torch.from_numpy(to_weights).sum(0).split([weight.size for weight in weights])
-        shaped = [part.view(weight.shape) for part, weight in zip(summed, weights, strict=True)]
+        summed = torch.from_numpy(to_weights).sum(0).split(sizes)
+        shaped = [part.view(shape) for part, shape in zip(summed, ctx.weight_shapes, strict=True)]
         return None, None, None, None, to_table, *shaped
 
 
 def grid_features(positions: Tensor, levels: GridLevels, table: Tensor, density_network: Sequence[Tensor]) -> Tensor:
     """Evaluate the density network (N, G) at positions (N, 3), without gradients."""
-    network = _arrays(density_network)
-    features = torch.empty(len(positions), network[-1].shape[1])
-    memory = _Memory(len(positions) * _width(network))
+    network = network_of(density_network)
+    features = torch.empty(len(positions), int(network.widths[-1]))
+    memory = _Memory(len(positions) * network.width)
     _features(
         positions.contiguous().numpy(), table.detach().numpy(), zeros(levels.features), levels.resolutions,
         levels.starts, levels.hashed, network, memory.numbers, features.numpy(),
     )  # fmt: skip
     return features
-
-
-def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
-
-
-def _transposed(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    return tuple(np.ascontiguousarray(matrix.T) for matrix in matrices)
-
-
-def _width(network: Sequence[np.ndarray]) -> int:
-    """Numbers in all layers of a network for one input."""
-    return network[0].shape[0] + sum(matrix.shape[1] for matrix in network)
 
 
 class _Memory:
@@ -211,17 +198,20 @@ def _render(
     """Add up the rays from `begin` to `end` into `total`; return how many of their samples are visible."""
     first, last = offsets[begin], offsets[end]
     count = last - first
-    encoded, features, free = _ends(memory, 0, count, density_network)
-    interpolate(positions[first:last], table, zeros, resolutions, starts, hashed, encoded)
-    _through(memory, count, density_network)
-    thickness, passed, weights, free = _three(memory, free, count)
+    interpolate(
+        positions[first:last], table, zeros, resolutions, starts, hashed, first_layer(memory, count, density_network)
+    )  # fmt: skip
+    through(memory, count, density_network)
+    features = last_layer(memory, count, density_network)
+    thickness, passed, weights, colour_layers = _parts(memory[count * density_network.width :], count)
     seen = _composite(
         features, lengths[first:last], offsets[begin : end + 1], log_density, largest, early_stop_eps,
         thickness, passed, weights, visible,
     )  # fmt: skip
-    inputs, colours, _ = _ends(memory, free, seen, colour_network)
+    inputs = first_layer(colour_layers, seen, colour_network)
     _gather(features, directions[begin:end], offsets[begin : end + 1], visible[:seen], inputs)
-    _through(memory[free:], seen, colour_network)
+    through(colour_layers, seen, colour_network)
+    colours = last_layer(colour_layers, seen, colour_network)
     for i in range(seen):
         for c in range(3):
             colours[i, c] = np.float32(1.0) / (np.float32(1.0) + np.float32(math.exp(-colours[i, c])))
@@ -231,29 +221,28 @@ def _render(
 
 @njit(**OPTIONS)
 def _render_backward(
-    distances, offsets, density_network, colour_network, density_transposed, colour_transposed, log_density, largest,
-    upstream, to_encoded, begin, end, memory, visible, scratch, to_weights,
+    distances, offsets, density_network, colour_network, log_density, largest, upstream, to_encoded, begin, end,
+    memory, visible, scratch, to_weights,
 ):  # fmt: skip
     """Find the gradients of the encoded positions and of each weight matrix; the latter, flat, are added."""
     first, last = offsets[begin], offsets[end]
     count, seen = last - first, visible.shape[0]
-    _, features, free = _ends(memory, 0, count, density_network)
-    thickness, passed, weights, free = _three(memory, free, count)
-    _, colours, _ = _ends(memory, free, seen, colour_network)
-    _, to_features, used = _ends(scratch, 0, count, density_network)
-    to_inputs, to_raw, _ = _ends(scratch, used + count, seen, colour_network)
-    to_log_density = scratch[used : used + count]
+    features = last_layer(memory, count, density_network)
+    thickness, passed, weights, colour_layers = _parts(memory[count * density_network.width :], count)
+    colours = last_layer(colour_layers, seen, colour_network)
+    to_log_density, to_layers = scratch[:count], scratch[count:]
+    to_colour_layers = to_layers[count * density_network.width :]
     _composite_backward(
         thickness, passed, weights, distances[first:last], offsets[begin : end + 1], visible, features, log_density,
-        largest, colours, upstream[begin:end], to_raw, to_log_density,
+        largest, colours, upstream[begin:end], last_layer(to_colour_layers, seen, colour_network),
+        to_log_density,
     )  # fmt: skip
-    density_size = 0
-    for k in range(len(density_network)):
-        density_size += density_network[k].size
-    _back_through(memory[free:], scratch[used + count :], seen, colour_transposed, to_weights[density_size:])
-    _join(to_inputs, to_log_density, visible, to_features)
-    _back_through(memory, scratch, count, density_transposed, to_weights)
-    inputs = _matrix(scratch, 0, count, to_encoded.shape[1])
+    to_colour_weights = to_weights[len(density_network.weights) :]
+    back_through(colour_layers, to_colour_layers, seen, colour_network, to_colour_weights)
+    to_inputs = first_layer(to_colour_layers, seen, colour_network)
+    _join(to_inputs, to_log_density, visible, last_layer(to_layers, count, density_network))
+    back_through(memory, to_layers, count, density_network, to_weights)
+    inputs = first_layer(to_layers, count, density_network)
     for n in range(count):
         for c in range(inputs.shape[1]):
             to_encoded[first + n, c] = inputs[n, c]
@@ -261,91 +250,19 @@ def _render_backward(
 
 @njit(**OPTIONS)
 def _features(positions, table, zeros, resolutions, starts, hashed, network, memory, features):
-    encoded, outputs, _ = _ends(memory, 0, positions.shape[0], network)
-    interpolate(positions, table, zeros, resolutions, starts, hashed, encoded)
-    _through(memory, positions.shape[0], network)
-    features[:] = outputs
+    count = positions.shape[0]
+    interpolate(positions, table, zeros, resolutions, starts, hashed, first_layer(memory, count, network))
+    through(memory, count, network)
+    outputs = last_layer(memory, count, network)
+    for n in range(count):
+        for c in range(outputs.shape[1]):
+            features[n, c] = outputs[n, c]
 
 
 @njit(inline="always")
-def _matrix(memory, begin, rows, columns):
-    return memory[begin : begin + rows * columns].reshape((rows, columns))
-
-
-@njit(inline="always")
-def _three(memory, begin, count):
-    """Three vectors, and where the memory after them begins."""
-    one, two, three = begin + count, begin + 2 * count, begin + 3 * count
-    return memory[begin:one], memory[one:two], memory[two:three], three
-
-
-@njit(**OPTIONS)
-def _ends(memory, begin, rows, network):
-    """First and last of a network's layers, which lie one after another, and where the memory after them begins."""
-    first = _matrix(memory, begin, rows, network[0].shape[0])
-    at = begin + first.size
-    for k in range(len(network) - 1):
-        at += rows * network[k].shape[1]
-    last = _matrix(memory, at, rows, network[len(network) - 1].shape[1])
-    return first, last, at + last.size
-
-
-@njit(**OPTIONS)
-def _rows_at_once(network):
-    most = 1
-    for k in range(len(network)):
-        most = max(most, network[k].size)
-    return max(_NUMBERS_AT_ONCE // most, 8)
-
-
-@njit(**OPTIONS)
-def _through(layers, count, network):
-    """Fill in all layers but the first, the inputs; with ReLU between them."""
-    rows = _rows_at_once(network)
-    for begin in range(0, count, rows):
-        end, at = min(begin + rows, count), 0
-        for k in range(len(network)):
-            wide, narrow = network[k].shape
-            inputs = _matrix(layers, at, count, wide)[begin:end]
-            at += count * wide
-            outputs = _matrix(layers, at, count, narrow)[begin:end]
-            np.dot(inputs, network[k], outputs)
-            if k + 1 < len(network):
-                for i in range(outputs.shape[0]):
-                    for c in range(outputs.shape[1]):
-                        outputs[i, c] = max(outputs[i, c], np.float32(0.0))
-
-
-@njit(**OPTIONS)
-def _back_through(layers, gradients, count, transposed, to_weights):
-    """From the gradient of the last layer, fill in those of the others; add those of the weights, flat."""
-    rows = _rows_at_once(transposed)
-    last_layer, last_weight = 0, 0
-    for k in range(len(transposed)):
-        last_layer += count * transposed[k].shape[1]
-        last_weight += transposed[k].size
-    for begin in range(0, count, rows):
-        end, at, weight = min(begin + rows, count), last_layer, last_weight
-        for back in range(len(transposed)):
-            k = len(transposed) - 1 - back
-            narrow, wide = transposed[k].shape
-            upstream = _matrix(gradients, at, count, narrow)[begin:end]
-            at -= count * wide
-            inputs, downstream = (
-                _matrix(layers, at, count, wide)[begin:end],
-                _matrix(gradients, at, count, wide)[begin:end],
-            )
-            weight -= transposed[k].size
-            into = _matrix(to_weights, weight, wide, narrow)
-            part = np.dot(inputs.T, upstream)
-            for i in range(wide):
-                for c in range(narrow):
-                    into[i, c] += part[i, c]
-            np.dot(upstream, transposed[k], downstream)
-            if k:
-                for i in range(inputs.shape[0]):
-                    for c in range(inputs.shape[1]):
-                        downstream[i, c] = downstream[i, c] if inputs[i, c] > 0.0 else np.float32(0.0)
+def _parts(memory, count):
+    """Three vectors, and the memory after them."""
+    return memory[:count], memory[count : 2 * count], memory[2 * count : 3 * count], memory[3 * count :]
 
 
 @njit(**OPTIONS)
