@@ -89,6 +89,7 @@ def test_images_decide_the_finest_level_where_it_is_left_open(
     [
         ("max_resolution", (15, 4097), "must lie between 16 and 4096"),
         ("width", (0, 1025), "must lie between 1 and 1024"),
+        ("features_per_level", (1, 3, 8), "must be 2 or 4"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(name: str, values: tuple[int, ...], why: str) -> None:

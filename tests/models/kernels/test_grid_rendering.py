@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,9 +36,9 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def field_of(seed: int = 0, largest: float = 1.0) -> HashGridField:
+def field_of(seed: int = 0, largest: float = 1.0, features: int = 4) -> HashGridField:
     """A field with much structure, from nearly nothing to opaque."""
-    field = SETTINGS.build(torch.Generator().manual_seed(seed))
+    field = replace(SETTINGS, features_per_level=features).build(torch.Generator().manual_seed(seed))
     with torch.no_grad():
         field.table.mul_(100.0)
         field.density_network[-1].mul_(4.0 * largest)
@@ -63,9 +64,12 @@ COUNTS = [0, 3, 1, 0, 0, 12, 40, 5, 0, 17, 8, 8, 9, 1, 0]
 
 @pytest.mark.parametrize("eps", [0.0, 1e-3, 0.3])
 @pytest.mark.parametrize("largest", [1.0, 6.0], ids=["fog and walls", "densities beyond the largest"])
-def test_values_and_gradients_are_those_of_plain_torch(block: int, threads: int, eps: float, largest: float) -> None:
+@pytest.mark.parametrize("features", [2, 4])
+def test_values_and_gradients_are_those_of_plain_torch(
+    block: int, threads: int, eps: float, largest: float, features: int
+) -> None:
     del block, threads
-    field, twin = field_of(largest=largest), field_of(largest=largest).double()
+    field, twin = field_of(largest=largest, features=features), field_of(largest=largest, features=features).double()
     samples, directions = samples_of(COUNTS)
     upstream = normal(len(COUNTS), 5, seed=8)
     kept = upstream.clone()

@@ -97,7 +97,7 @@ class FieldSettings(ABC):
     Example:
         >>> from nerfcl.models.fields.hash_grid import HashGridSettings
         >>> HashGridSettings().for_images(width=64).resolution
-        80
+        63
     """
 
     registry: ClassVar[Registry] = FIELDS

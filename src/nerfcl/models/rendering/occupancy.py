@@ -83,7 +83,7 @@ class OccupancyModelSettings(ModelSettings):
         >>> box = Box.around((0.0, 0.0, 0.0), side=2.9)
         >>> settings = OccupancyModelSettings.in_box(HashGridSettings(), box, image_width=64)
         >>> settings.field.resolution, settings.occupancy.steps
-        (80, 160)
+        (63, 126)
     """
 
     field: FieldSettings
