@@ -13,7 +13,6 @@ from nerfcl.config.options import applied
 from nerfcl.config.streams import PushedStream
 from nerfcl.errors import NerfclError
 from nerfcl.models.fields import FIELDS
-from nerfcl.models.fields.hash_grid import HashGridSettings
 from nerfcl.serialisation import KIND
 from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.finetune import FineTune
@@ -22,7 +21,6 @@ from nerfcl.training.checkpoints import Checkpoint
 
 # Options of train.py and train_online.py -> those of the same meaning.
 _REFERENCE_NAMES = {"lr": "learning_rate", "batch_size": "rays", "exp_seed": "seed"}
-_HASH_GRID = HashGridSettings(levels=8, features_per_level=2, table_size=2**19, log_density=-1.0)
 
 
 def experiment_of(checkpoint: Checkpoint, strategy: Strategy | None = None) -> Experiment:
@@ -55,8 +53,7 @@ def experiment_of_options(options: Mapping[str, Any]) -> Experiment:
     """Return the experiment that version 0.1 ran with these options."""
     known = _known(options)
     experiment = frames_experiment() if "order" in options else tasks_experiment()
-    kind = options.get("field", "hashgrid")
-    experiment = with_field(experiment, _HASH_GRID if kind == "hashgrid" else FIELDS[kind]())
+    experiment = with_field(experiment, FIELDS[options.get("field", "hashgrid")]())
     # All options were saved, even those that did not apply.
     experiment, _ = applied(replace(experiment, strategy=FineTune()), known)
     if "strategy" not in options:

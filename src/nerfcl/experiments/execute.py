@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,11 @@ def execute(
     with ExitStack() as stack:
         if _is_there(folder):  # read nothing of another run
             stack.enter_context(outputs.claimed(run))
-            learner = _take_up(run, outputs, begin)
+            run, learner = _take_up(run, outputs, begin)
         else:  # create the folder only after everything is validated
-            learner = _take_up(run, outputs, begin)
+            run, learner = _take_up(run, outputs, begin)
             if stack.enter_context(outputs.claimed(run)):  # another process was faster
-                learner = _take_up(run, outputs, begin)
+                run, learner = _take_up(run, outputs, begin)
         if not outputs.is_over(run, learner):
             learner.history.compilation = compilation_seconds()
             with outputs.callbacks(run, learner) as callbacks:
@@ -93,17 +94,20 @@ def _is_there(folder: Path) -> bool:
         return True
 
 
-def _take_up(run: Run, outputs: Outputs, begin: Callable[[Run, Learner], None] | None) -> Learner:
-    """Create a learner, and restore it from the folder."""
-    learner = run.prepared.new_learner(run.experiment.strategy, run.experiment.seed)
+def _take_up(run: Run, outputs: Outputs, begin: Callable[[Run, Learner], None] | None) -> tuple[Run, Learner]:
+    """Create a learner, and restore it from the folder; a model that an earlier version began keeps its shape."""
     found = load_newest(outputs.checkpoints(run))
-    if found is not None:
-        checkpoint, path = found
-        check_origin(checkpoint, path, run.experiment, run.prepared.data)
-        resume(learner, checkpoint, run.prepared.training.optimiser)
-    elif begin is not None:
-        begin(run, learner)
-    return learner
+    if found is None:
+        learner = run.prepared.new_learner(run.experiment.strategy, run.experiment.seed)
+        if begin is not None:
+            begin(run, learner)
+        return run, learner
+    checkpoint, path = found
+    check_origin(checkpoint, path, run.experiment, run.prepared.data)
+    run = replace(run, prepared=replace(run.prepared, model=checkpoint.model_settings))
+    learner = run.prepared.new_learner(run.experiment.strategy, run.experiment.seed)
+    resume(learner, checkpoint, run.prepared.training.optimiser)
+    return run, learner
 
 
 @cache
