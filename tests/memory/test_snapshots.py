@@ -27,7 +27,7 @@ def grid_model(table_size: int = 2**19, max_resolution: int = 24) -> OccupancyMo
     model = OccupancyModelSettings(field, Box.around((0.0, 0.0, 0.0), 2.0), occupancy=occupancy).build(0)
     assert isinstance(model.field, HashGridField)
     with torch.no_grad():
-        model.field.table.copy_(torch.randn(model.field.table.shape, generator=seeded(0, "table")) * 0.5)
+        model.field.table.copy_(torch.randn(model.field.table.shape, generator=seeded(0, "table")) * 0.35)
         for weights in model.field.density_network:
             weights *= 2.0
     for _ in range(12):
