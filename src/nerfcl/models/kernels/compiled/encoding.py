@@ -68,12 +68,17 @@ def scatter(positions: Tensor, gradient: Tensor, levels: GridLevels, to_table: T
 
 
 @njit(inline="always")
-def _strides(resolution, hashed):
-    """Factors on a vertex's x, y and z. Unsigned, here and below: numba need not look for negative indices."""
-    if hashed:
-        return np.uint64(1), np.uint64(2654435761), np.uint64(805459861)
+def _level(level, resolutions, starts, hashed):
+    """Resolution, first entry, whether it is hashed, mask of hashes, and factors on a vertex's x, y and z.
+
+    Unsigned, here and below, where they lead to an index: numba need not look for negative ones.
+    """
+    resolution, start, is_hashed = resolutions[level], np.uint64(starts[level]), hashed[level]
+    mask = np.uint64(starts[level + 1] - starts[level] - 1)
+    if is_hashed:
+        return resolution, start, is_hashed, mask, np.uint64(1), np.uint64(2654435761), np.uint64(805459861)
     side = np.uint64(resolution + 1)
-    return side * side, side, np.uint64(1)
+    return resolution, start, is_hashed, mask, side * side, side, np.uint64(1)
 
 
 @njit(inline="always")
@@ -83,8 +88,9 @@ def _entry(x, y, z, mask, hashed):
 
 
 @njit(inline="always")
-def _cell(position, resolution):
-    scaled = position * np.float32(resolution)
+def _cell(positions, n, axis, resolution):
+    """A position's cell along an axis, and how far it lies within."""
+    scaled = positions[n, axis] * np.float32(resolution)
     cell = min(max(np.int32(scaled), 0), resolution - 1)
     return cell, scaled - np.float32(cell)
 
@@ -96,13 +102,11 @@ def interpolate(positions, table, zeros, resolutions, starts, hashed, features):
     for begin in range(0, samples, 256):  # a level's part of the table stays in the cache for so many
         end = min(begin + 256, samples)
         for level in range(resolutions.shape[0]):
-            resolution, start, is_hashed = resolutions[level], np.uint64(starts[level]), hashed[level]
-            mask = np.uint64(starts[level + 1] - starts[level] - 1)
-            sx, sy, sz = _strides(resolution, is_hashed)
+            resolution, start, is_hashed, mask, sx, sy, sz = _level(level, resolutions, starts, hashed)
             for n in range(begin, end):
-                x, fx = _cell(positions[n, 0], resolution)
-                y, fy = _cell(positions[n, 1], resolution)
-                z, fz = _cell(positions[n, 2], resolution)
+                x, fx = _cell(positions, n, 0, resolution)
+                y, fy = _cell(positions, n, 1, resolution)
+                z, fz = _cell(positions, n, 2, resolution)
                 total = zeros
                 for i in range(2):
                     wx, vx = fx if i else one - fx, np.uint64(x + i) * sx
@@ -118,16 +122,14 @@ def interpolate(positions, table, zeros, resolutions, starts, hashed, features):
 @njit(**OPTIONS)
 def _scatter_level(positions, gradient, zeros, level, resolutions, starts, hashed, to_table, touched):
     one, width = np.float32(1.0), len(zeros)
-    resolution, start, is_hashed = resolutions[level], np.uint64(starts[level]), hashed[level]
-    mask = np.uint64(starts[level + 1] - starts[level] - 1)
-    sx, sy, sz = _strides(resolution, is_hashed)
+    resolution, start, is_hashed, mask, sx, sy, sz = _level(level, resolutions, starts, hashed)
     for n in range(positions.shape[0]):
         slope = read(gradient, n, width * level, zeros)
         if slope == zeros:
             continue
-        x, fx = _cell(positions[n, 0], resolution)
-        y, fy = _cell(positions[n, 1], resolution)
-        z, fz = _cell(positions[n, 2], resolution)
+        x, fx = _cell(positions, n, 0, resolution)
+        y, fy = _cell(positions, n, 1, resolution)
+        z, fz = _cell(positions, n, 2, resolution)
         for i in range(2):
             wx, vx = fx if i else one - fx, np.uint64(x + i) * sx
             for j in range(2):

@@ -200,7 +200,7 @@ def _render(
     count = last - first
     interpolate(
         positions[first:last], table, zeros, resolutions, starts, hashed, first_layer(memory, count, density_network)
-    )  # fmt: skip
+    )
     through(memory, count, density_network)
     features = last_layer(memory, count, density_network)
     thickness, passed, weights, colour_layers = _parts(memory[count * density_network.width :], count)

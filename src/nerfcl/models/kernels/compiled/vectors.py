@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-WIDTHS = (2, 4)
-
 
 def zeros(width: int) -> tuple[np.float32, ...]:
     """Return zeros; their number tells the functions below, which compiled kernels call, how many numbers to take."""
