@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nerfcl.reports.machine import processor as processor
 
-LEGO = Path(__file__).resolve().parents[2] / "shared/data/nerf_synthetic/lego"
+_DATA = Path(__file__).resolve().parents[2] / "shared/data"
+LEGO, FOX = _DATA / "nerf_synthetic/lego", _DATA / "fox"
 
 
 def versions() -> str:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from nerfcl.training.schedules import warm_cosine
 from nerfcl.training.settings import TrainingSettings
 
 RESULTS = Path(__file__).parent / "results.md"
+PICTURES = {"curves": "../docs/images/speed.png"}
 Row = tuple[str, str]
 
 
@@ -69,8 +71,8 @@ def main() -> None:
             part = {"title": title, "rows": rows, "on": f"{processor()}; {versions()}; against {options.against}"}
             write_json(options.folder / f"{name}.json", part)
             print(f"{title}\n" + "\n".join(f"  {what}: {value}" for what, value in rows), flush=True)
-    paths = [options.folder / f"{name}.json" for name in (*PAIRS, *PARTS)]
-    text = report([json.loads(path.read_text()) for path in paths if path.exists()])
+    paths = {name: options.folder / f"{name}.json" for name in (*PAIRS, *PARTS)}
+    text = report({name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()})
     with written_aside(RESULTS) as aside:
         aside.write_text(text, encoding="utf-8")
     print(f"written to {RESULTS}")
@@ -139,6 +141,48 @@ def step_rows(data: str) -> tuple[str, list[Row]]:
             f"**{statistics.median(ratios):.0f}** ({min(ratios):.0f} to {max(ratios):.0f})",
         ),
     ]
+
+
+def floor_rows(data: str) -> tuple[str, list[Row]]:
+    """A step in parts, with many rays and with so few that what is left does not depend on them."""
+    stream = make_stream(load_scene(data, (64, 64)), ["right", "left"])
+    model = trained(stream, data)
+    many, few = (step_in_parts(model, stream, rays) for rays in (1024, 8))
+    many["**together**"], few["**together**"] = sum(many.values()), sum(few.values())
+    rows = [(part, f"{many[part]:.2f} ms, {few[part]:.2f} ms") for part in many]
+    return "A step in parts, with 1024 rays and with 8: medians of 300", rows
+
+
+def step_in_parts(model: OccupancyModel, stream: Stream, count: int) -> dict[str, float]:
+    """Milliseconds of each part of a training step with so many rays."""
+    optimiser, generator = Adam(model.parameters()), seeded(0, "parts")
+    sampler, field, eps = epoch_sampler(stream, generator), model.field, model.sampling.early_stop_eps
+    times: dict[str, list[float]] = {}
+    for _ in range(301):
+        marks: list[tuple[str, float]] = [("", time.perf_counter())]
+
+        def done(part: str, marks: list[tuple[str, float]] = marks) -> None:
+            marks.append((part, time.perf_counter()))
+
+        batch = pixels_at(stream[0].train, sampler.next(count))
+        done("pixels")
+        offsets = stratified_offsets(count, 1, generator)
+        rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
+        done("rays")
+        jitter = torch.rand(count, generator=generator)
+        samples = kernels.sample(rays.origins, rays.directions, model.occupancy, jitter, model.sampling_layout())
+        done("samples")
+        total = field.integrate(samples, rays.directions, eps)
+        done("rendering")
+        loss = (total[:, :3] + (1.0 - total[:, 4:]) - batch.colours).square().mean()
+        done("loss")
+        loss.backward()
+        done("backward pass")
+        optimiser.step(1e-5)
+        done("optimiser")
+        for (_, since), (part, at) in pairwise(marks):
+            times.setdefault(part, []).append(at - since)
+    return {part: statistics.median(taken[1:]) * 1e3 for part, taken in times.items()}
 
 
 def kernel_rows(data: str) -> tuple[str, list[Row]]:
@@ -210,19 +254,22 @@ def memory_rows(data: str) -> tuple[str, list[Row]]:
 
 PARTS: dict[str, Callable[[str], tuple[str, list[Row]]]] = {
     "step": step_rows,
+    "floor": floor_rows,
     "twins": kernel_rows,
     "draws": draw_rows,
     "memory": memory_rows,
 }
 
 
-def report(parts: list[dict[str, Any]]) -> str:
-    """The tables as Markdown."""
+def report(parts: dict[str, dict[str, Any]]) -> str:
+    """The tables as Markdown, by the name of their part."""
     lines = ["# Speed", "", "Rebuilt by `make bench`. Times are medians on a shared machine: compare within one run."]
-    for part in parts:
+    for name, part in parts.items():
         lines += ["", f"## {part['title']}", "", "| what | measured |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in part["rows"]]
+        lines += [f"| {what} | {value} |" for what, value in part["rows"]]
         lines += ["", f"{part['on']}."]
+        if name in PICTURES:
+            lines += ["", f"![{part['title']}]({PICTURES[name]})"]
     return "\n".join(lines) + "\n"
 
 

@@ -14,11 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from machine import FOX
+from speed_curves import CURVES, draw_curves
+
 REFERENCE_DB = 27.79  # of the reference project, on the right side of lego
 _REPOSITORY = Path(__file__).parents[1]
 _PROBE = Path(__file__).with_name("speed_probe.py")
 _SEEDS = (0, 1, 2)
 _TURNS = 5
+_VIEWS_OF_CURVES = 25
 
 Row = tuple[str, str]
 Measured = dict[str, Any]
@@ -109,21 +113,51 @@ def _mean(parts: list[Measured]) -> str:
 
 
 def large_images(trees: Trees, data: str) -> tuple[str, list[Row]]:
-    """All views at 400x400, in about a minute and in five."""
+    """All views at 400x400, in a minute and in five."""
     task = {"data": data, "size": 400}
-    trial = trees.now("train", steps=600, **task)["seconds"] / 600
+    trial = trees.now("train", steps=600, views=1, **task)["seconds"] / 600
     rows = []
     for seconds in (60, 300):
-        found = trees.now("train", steps=round(seconds / trial), **task)
-        rows.append((f"{found['seconds']:.0f} s, {round(seconds / trial)} steps", f"{found['psnr']:.2f} dB"))
-    return f"All views of {Path(data).name} at 400x400, PSNR on all test views, seed 0", rows
+        steps = round(seconds / trial)
+        found = [trees.now("train", steps=steps, seed=seed, **task) for seed in _SEEDS]
+        taken = statistics.fmean(part["seconds"] for part in found)
+        rows.append((f"{taken:.0f} s, {steps} steps", _mean(found)))
+    return f"All views of {Path(data).name} at 400x400, PSNR on all test views, seeds 0 to 2", rows
+
+
+def curves(trees: Trees, data: str) -> tuple[str, list[Row]]:
+    """PSNR against seconds of training; every point is a training that is planned for its steps."""
+    rows: list[Row] = []
+    lines: list[tuple[str, list[tuple[str, list[Measured]]]]] = []
+    for title, options, planned in _curves_of(data):
+        drawn = []
+        for (name, measure), steps in zip((("before", trees.then), ("now", trees.now)), planned, strict=True):
+            points = [measure("train", steps=count, views=_VIEWS_OF_CURVES, **options) for count in steps]
+            drawn.append((name, points))
+            told = ", ".join(f"{point['psnr']:.1f} dB after {point['seconds']:.1f} s" for point in points)
+            rows.append((f"{title}, {name}", told))
+        lines.append((title, drawn))
+    draw_curves(lines, CURVES)
+    return f"PSNR against seconds of training, {_VIEWS_OF_CURVES} test views, seed 0", rows
+
+
+def _curves_of(data: str) -> list[tuple[str, Measured, tuple[list[int], list[int]]]]:
+    """Title, what is trained, and numbers of steps before and now."""
+    name, many = Path(data).name, [100, 200, 400, 800, 1500]
+    found: list[tuple[str, Measured, tuple[list[int], list[int]]]] = [
+        (f"{name} 64x64, right", {"data": data, "size": 64, "task": "right"}, (many, many)),
+        (f"{name} 400x400", {"data": data, "size": 400}, ([25, 50, 100, 200], [125, 250, 500, 1000, 2000])),
+    ]
+    if FOX.is_dir():
+        found.append(("fox 135x240", {"data": str(FOX), "size": 135}, ([25, 50, 100, 200], [125, 250, 500, 1000])))
+    return found
 
 
 def sizes(trees: Trees, data: str) -> tuple[str, list[Row]]:
     """Time per step and memory by image size."""
     rows, steps = [], 300
     for enlarge in (1, 2):
-        now = trees.now("train", data=data, size=400, steps=steps, enlarge=enlarge)
+        now = trees.now("train", data=data, size=400, steps=steps, enlarge=enlarge, views=1)
         what = "400x400" if enlarge == 1 else "800x800 (enlarged)"
         rows.append((what, f"{now['seconds'] / steps * 1e3:.1f} ms a step, {now['peak']:.0f} MB at most"))
     return "The first 300 steps by image size", rows
@@ -178,6 +212,15 @@ def stream(trees: Trees, data: str) -> tuple[str, list[Row]]:
     ]
 
 
+def reference(trees: Trees, data: str) -> tuple[str, list[Row]]:
+    """The reference project's experiment."""
+    before, now = (measure("reference", data=data, steps=1500)["seconds"] for measure in (trees.then, trees.now))
+    return "Right only, fine-tuning, regularization, replay, joint: one `nerfcl compare`, pictures included", [
+        ("before", f"{before:.0f} s"),
+        ("now", f"{now:.0f} s"),
+    ]
+
+
 def compilation(trees: Trees, data: str) -> tuple[str, list[Row]]:
     """The first command of a fresh clone."""
     del data
@@ -192,9 +235,11 @@ PAIRS: dict[str, Callable[[Trees, str], tuple[str, list[Row]]]] = {
     "first": first_reach,
     "long": long_training,
     "large": large_images,
+    "curves": curves,
     "sizes": sizes,
     "rendering": rendering,
     "neighbour": neighbour,
     "stream": stream,
+    "reference": reference,
     "compilation": compilation,
 }

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from phone_capture import phone_capture
+
 import nerfcl
 
 command: Any
@@ -31,11 +33,13 @@ except ImportError:  # version 0.1
 
 
 def train(
-    data: str, size: int, steps: int, rays: int | None = None, seed: int = 0, task: str = "all", enlarge: int = 1
-) -> dict[str, Any]:
-    """Train on one task; PSNR on all its test views, unless images are enlarged."""
+    data: str, size: int, steps: int, rays: int | None = None, seed: int = 0, task: str = "all", enlarge: int = 1,
+    views: int = 10**6,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on one task; PSNR on its test views, at most so many of them, unless images are enlarged."""
     learner, experience = _trained(data, size, steps, rays, seed, task, enlarge)
-    psnr = nerfcl.evaluate(learner.model, experience.test).mean_psnr if enlarge == 1 else None
+    chosen = experience.test.select(range(0, len(experience.test), -(-len(experience.test) // views)))
+    psnr = nerfcl.evaluate(learner.model, chosen).mean_psnr if enlarge == 1 else None
     return {"seconds": learner.history.training, "psnr": psnr, "peak": _peak()}
 
 
@@ -62,6 +66,18 @@ def online(data: str, size: int, frames: int, steps: int = 16) -> dict[str, Any]
     return {"frames_per_second": frames / results["seconds"]["training"]}
 
 
+def reference(data: str, steps: int) -> dict[str, Any]:
+    """Five rows of the reference project's experiment: right alone, and after left with each of four strategies."""
+    with tempfile.TemporaryDirectory() as folder:
+        compile_kernels()
+        options = ["--data", data, "--img-wh", "64", "64", "--steps", str(steps), "--strategies"]
+        options += ["finetune", "soft-targets", "replay", "joint"]
+        started = time.perf_counter()
+        if command(["compare", *options, "--out", str(Path(folder) / "five")]):
+            raise SystemExit(1)
+        return {"seconds": time.perf_counter() - started}
+
+
 def start() -> dict[str, Any]:
     """Compile the kernels, or load them."""
     return {"seconds": compile_kernels()}
@@ -69,7 +85,7 @@ def start() -> dict[str, Any]:
 
 def _trained(data: str, size: int, steps: int, rays: int | None, seed: int, task: str, enlarge: int) -> tuple[Any, Any]:
     compile_kernels()
-    scene = nerfcl.load_scene(data, size=(size, size))
+    scene = phone_capture(Path(data), size) if (Path(data) / "transforms.json").exists() else _square(data, size)
     if enlarge > 1:
         scene = replace(scene, train=_enlarged(scene.train, enlarge))
     experience = nerfcl.make_stream(scene, [task])[0]
@@ -77,6 +93,10 @@ def _trained(data: str, size: int, steps: int, rays: int | None, seed: int, task
     chosen: Any = {} if rays is None else {"rays": rays}
     learn_experience(learner, experience, nerfcl.TrainingSettings(steps=steps, **chosen))
     return learner, experience
+
+
+def _square(data: str, size: int) -> Any:
+    return nerfcl.load_scene(data, size=(size, size))
 
 
 def _enlarged(views: Any, times: int) -> Any:
@@ -92,6 +112,5 @@ def _peak() -> float:
 
 if __name__ == "__main__":
     wanted = json.loads(sys.argv[1])
-    print(
-        json.dumps({"train": train, "render": render, "online": online, "start": start}[wanted.pop("what")](**wanted))
-    )
+    measures = {part.__name__: part for part in (train, render, online, reference, start)}
+    print(json.dumps(measures[wanted.pop("what")](**wanted)))
