@@ -279,6 +279,18 @@ def test_empty_cells_are_skipped_after_a_few_updates() -> None:
     assert after.opacity.tolist() == pytest.approx([1.0 - math.exp(-15.0), 0.0], abs=1e-5)
 
 
+def test_first_steps_of_many_rays_have_few_samples_each() -> None:
+    settings = OccupancySettings(cells=8, steps=64, samples=24, early_steps=3, early_samples=160, update_every=100)
+    model, generator = fog_model(in_slab, settings=settings), torch.Generator().manual_seed(0)
+    through = Rays(torch.tensor([[-2.0, 0.3, 0.1]]), torch.tensor([[1.0, 0.0, 0.0]]))
+    for step in range(1, 5):
+        model.begin_step(generator)
+        for rays, each in ((1, 24), (10, 16), (16, 10), (1000, 8)):
+            trained = Rays(through.origins.expand(rays, 3), through.directions.expand(rays, 3))
+            assert model.render(trained, generator).samples == rays * (each if step <= 3 else 24), (step, rays)
+            assert model.render(trained).samples == rays * 24  # a picture
+
+
 def test_the_grid_is_updated_now_and_then_only() -> None:
     model = fog_model(in_slab, settings=settled(cells=8, steps=32, update_every=5))
     changes = []

@@ -37,6 +37,9 @@ class OccupancySettings:
         cells: cells of the occupancy grid along each axis.
         steps: steps along an edge of the box; a ray has at most one sample for each step that it is in occupied cells.
         samples: maximum number of samples per ray.
+        early_steps: number of initial training steps with few samples: nothing is known to be empty yet, and a coarse
+            field needs no more.
+        early_samples: maximum number of samples of such a step; a ray may still have a third of `samples`.
         uniform: share of a ray's samples that is spread evenly over its occupied cells, so that nothing there is ever
             unseen; the others follow the light that the cells stop.
         occ_threshold: a cell is occupied if a step through it has at least this optical thickness (or the mean over all
@@ -50,6 +53,8 @@ class OccupancySettings:
     cells: int = 64
     steps: int = 128
     samples: int = 24
+    early_steps: int = 256
+    early_samples: int = 2**14
     uniform: float = 0.5
     occ_threshold: float = 0.02
     early_stop_eps: float = 1e-3
@@ -61,7 +66,8 @@ class OccupancySettings:
         limits = {"cells": 256, "steps": 2 * 4096, "update_every": 2**31, "samples": 4096}
         for name, most in limits.items():
             require_between(self, name, 1, most)
-        require(self.full_updates >= 0, self, "full_updates", "must not be negative")
+        for name in ("early_steps", "early_samples", "full_updates"):
+            require(getattr(self, name) >= 0, self, name, "must not be negative")
         require(0.0 < self.uniform <= 1.0, self, "uniform", "must be above 0 and at most 1")
         for name in ("occ_threshold", "early_stop_eps", "decay"):
             require(0.0 <= getattr(self, name) < 1.0, self, name, "must be at least 0 and below 1")
@@ -158,9 +164,8 @@ class OccupancyModel(nn.Module):
         rays = Rays(rays.origins.to(device), rays.directions.to(device), rays.per_pixel)
         paths = rays if self.ndc is None else to_ndc(rays, self.ndc)[0]
         jitter = torch.full((len(rays),), 0.5) if generator is None else torch.rand(len(rays), generator=generator)
-        samples = kernels.sample(
-            paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), self.sampling_layout()
-        )
+        layout = self.sampling_layout(None if generator is None else len(rays))
+        samples = kernels.sample(paths.origins, paths.directions, self.occupancy, jitter.to(paths.origins), layout)
         total = self.field.integrate(samples, rays.directions, self.sampling.early_stop_eps)  # (R, 5)
         if rays.per_pixel > 1:
             total = total.view(-1, rays.per_pixel, 5).mean(1)  # (P, 5)
@@ -227,11 +232,18 @@ class OccupancyModel(nn.Module):
             self.occupancy[part.unbind(-1)] = thickness.clamp(min=self.occ_threshold).to(self.occupancy)
         self.bounds = self._bounds_of(occupied)
 
-    def sampling_layout(self) -> kernels.SamplingLayout:
-        """Return how rays are sampled now."""
+    def sampling_layout(self, trained: int | None = None) -> kernels.SamplingLayout:
+        """Return how rays are sampled now.
+
+        Args:
+            trained: number of rays of a training step; None renders a picture.
+        """
+        samples = self.sampling.samples
+        if trained and self.age <= self.sampling.early_steps:
+            samples = min(max(self.sampling.early_samples // trained, -(-samples // 3)), samples)
         return kernels.SamplingLayout(
-            self.box.lower, self.box.side, self.step_length, self.sampling.samples, self.sampling.uniform,
-            self.occ_threshold, self.bounds,
+            self.box.lower, self.box.side, self.step_length, samples, self.sampling.uniform, self.occ_threshold,
+            self.bounds,
         )  # fmt: skip
 
     def _thickness_at(self, places: Tensor) -> Tensor:
