@@ -288,7 +288,7 @@ def test_first_steps_of_many_rays_have_few_samples_each() -> None:
         for rays, each in ((1, 24), (10, 16), (16, 10), (1000, 8)):
             trained = Rays(through.origins.expand(rays, 3), through.directions.expand(rays, 3))
             assert model.render(trained, generator).samples == rays * (each if step <= 3 else 24), (step, rays)
-            assert model.render(trained).samples == rays * 24  # a picture
+            assert model.render(trained).samples == rays * 48  # a picture
 
 
 def test_the_grid_is_updated_now_and_then_only() -> None:

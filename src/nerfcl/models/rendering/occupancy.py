@@ -36,7 +36,7 @@ class OccupancySettings:
     Attributes:
         cells: cells of the occupancy grid along each axis.
         steps: steps along an edge of the box; a ray has at most one sample for each step that it is in occupied cells.
-        samples: maximum number of samples per ray.
+        samples: maximum number of samples per ray in a training step; a picture's rays have up to twice as many.
         early_steps: number of initial training steps with few samples: nothing is known to be empty yet, and a coarse
             field needs no more.
         early_samples: maximum number of samples of such a step; a ray may still have a third of `samples`.
@@ -55,7 +55,7 @@ class OccupancySettings:
     samples: int = 24
     early_steps: int = 256
     early_samples: int = 2**14
-    uniform: float = 0.5
+    uniform: float = 0.85
     occ_threshold: float = 0.02
     early_stop_eps: float = 1e-3
     update_every: int = 16
@@ -239,8 +239,10 @@ class OccupancyModel(nn.Module):
             trained: number of rays of a training step; None renders a picture.
         """
         samples = self.sampling.samples
-        if trained and self.age <= self.sampling.early_steps:
-            samples = min(max(self.sampling.early_samples // trained, -(-samples // 3)), samples)
+        if trained is None:
+            samples *= 2
+        elif self.age <= self.sampling.early_steps:
+            samples = min(max(self.sampling.early_samples // max(trained, 1), -(-samples // 3)), samples)
         return kernels.SamplingLayout(
             self.box.lower, self.box.side, self.step_length, samples, self.sampling.uniform, self.occ_threshold,
             self.bounds,
