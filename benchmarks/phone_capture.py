@@ -11,7 +11,7 @@ from PIL import Image
 
 from nerfcl.scenes.scene import Box, Scene, Views
 
-_SIDE = 12.0  # of the box, in units of the file; found on validation views
+_SIDE = 12.0  # of the box, in units of the file: room for what lies behind the fox
 _EVERY = 8  # photographs: the first of these is for testing, the fifth for validation
 
 

@@ -157,32 +157,29 @@ def step_in_parts(model: OccupancyModel, stream: Stream, count: int) -> dict[str
     """Milliseconds of each part of a training step with so many rays."""
     optimiser, generator = Adam(model.parameters()), seeded(0, "parts")
     sampler, field, eps = epoch_sampler(stream, generator), model.field, model.sampling.early_stop_eps
-    times: dict[str, list[float]] = {}
+    parts = ("pixels", "rays", "samples", "rendering", "loss", "backward pass", "optimiser")
+    steps = []
     for _ in range(301):
-        marks: list[tuple[str, float]] = [("", time.perf_counter())]
-
-        def done(part: str, marks: list[tuple[str, float]] = marks) -> None:
-            marks.append((part, time.perf_counter()))
-
+        marks = [time.perf_counter()]
         batch = pixels_at(stream[0].train, sampler.next(count))
-        done("pixels")
+        marks.append(time.perf_counter())
         offsets = stratified_offsets(count, 1, generator)
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)
-        done("rays")
-        jitter = torch.rand(count, generator=generator)
-        samples = kernels.sample(rays.origins, rays.directions, model.occupancy, jitter, model.sampling_layout())
-        done("samples")
+        marks.append(time.perf_counter())
+        jitter, layout = torch.rand(count, generator=generator), model.sampling_layout(count)
+        samples = kernels.sample(rays.origins, rays.directions, model.occupancy, jitter, layout)
+        marks.append(time.perf_counter())
         total = field.integrate(samples, rays.directions, eps)
-        done("rendering")
+        marks.append(time.perf_counter())
         loss = (total[:, :3] + (1.0 - total[:, 4:]) - batch.colours).square().mean()
-        done("loss")
+        marks.append(time.perf_counter())
         loss.backward()
-        done("backward pass")
+        marks.append(time.perf_counter())
         optimiser.step(1e-5)
-        done("optimiser")
-        for (_, since), (part, at) in pairwise(marks):
-            times.setdefault(part, []).append(at - since)
-    return {part: statistics.median(taken[1:]) * 1e3 for part, taken in times.items()}
+        marks.append(time.perf_counter())
+        steps.append([after - before for before, after in pairwise(marks)])
+    medians = (statistics.median(taken) * 1e3 for taken in zip(*steps[1:], strict=True))
+    return dict(zip(parts, medians, strict=True))
 
 
 def kernel_rows(data: str) -> tuple[str, list[Row]]:
@@ -191,7 +188,7 @@ def kernel_rows(data: str) -> tuple[str, list[Row]]:
     model = trained(stream, data)
     batch = pixels_at(stream[0].train, epoch_sampler(stream, generator).next(1024))
     rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, stratified_offsets(1024, 1, generator))
-    jitter, layout, field = torch.rand(1024, generator=generator), model.sampling_layout(), model.field
+    jitter, layout, field = torch.rand(1024, generator=generator), model.sampling_layout(1024), model.field
     samples = kernels.sample(rays.origins, rays.directions, model.occupancy, jitter, layout)
     assert isinstance(field, HashGridField)
     table = field.table.detach().clone().requires_grad_()
