@@ -51,6 +51,11 @@ def written_aside(path: str | Path) -> Iterator[Path]:
                 aside.unlink()
 
 
+def is_aside(path: Path) -> bool:
+    """Tell by its name whether a path is a temporary one of `written_aside`."""
+    return _ASIDE.fullmatch(path.name) is not None
+
+
 def write_json(path: str | Path, value: object) -> None:
     """Write a value as indented JSON with a trailing newline.
 

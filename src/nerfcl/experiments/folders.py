@@ -14,7 +14,7 @@ from nerfcl.config.experiment import SCHEMA, Experiment, read_description
 from nerfcl.config.migration import comparison_of_options, experiment_of, experiment_of_options
 from nerfcl.config.options import leaves_of
 from nerfcl.errors import Argument, NerfclError
-from nerfcl.files import write_json
+from nerfcl.files import is_aside, write_json
 from nerfcl.locks import LOCK, locked
 from nerfcl.scenes.digest import Digest, changes
 from nerfcl.serialisation import is_registered
@@ -58,8 +58,9 @@ def _held_in(folder: Path, differing: Callable[[dict[str, Any]], set[str]]) -> d
     """Read the config.json of the same run; None if the folder is new or empty."""
     place, config = Argument("out", str(folder)), folder / CONFIG
     try:
+        # Listed before config.json is looked for: what a rival writes in between is then not taken for someone's work.
+        occupied = folder.exists() and (not folder.is_dir() or any(_is_content(path) for path in folder.iterdir()))
         is_run = config.is_file()
-        occupied = folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
     except (OSError, ValueError) as error:
         raise NerfclError(place, f": cannot be used ({error}); choose another folder") from None
     if not is_run:
@@ -72,6 +73,11 @@ def _held_in(folder: Path, differing: Callable[[dict[str, Any]], set[str]]) -> d
         why = f": holds another run (it differs in {', '.join(sorted(names))}); choose another folder, or remove it"
         raise NerfclError(place, why)
     return held
+
+
+def _is_content(path: Path) -> bool:
+    """Tell whether a file is more than the traces of a process that was killed before it wrote its config.json."""
+    return path.name != LOCK and not is_aside(path)
 
 
 @contextmanager
