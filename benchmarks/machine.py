@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +17,14 @@ def versions() -> str:
     """Versions of what the numbers depend on."""
     packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "numba", "numpy"))
     return f"{platform.system()}, Python {platform.python_version()}, {packages}"
+
+
+def commit() -> str:
+    """The commit that is measured, with a "+" if sources differ from it."""
+    root = Path(__file__).resolve().parents[1]
+    short = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=root, text=True).strip()
+    differs = subprocess.call(["git", "diff", "--quiet", "HEAD", "--", "src"], cwd=root)
+    return short + ("+" if differs else "")
 
 
 def lego_or_builtin() -> str:

@@ -2,8 +2,9 @@
 
 python benchmarks/speed.py [--parts PART ...] [--against feb4f0b] [--data PATH]
 
-Each part is kept in FOLDER, so that parts may be measured one by one; the document holds the latest of each. Whole
-trainings run in processes of their own, one tree after the other, so that a busy machine slows both.
+Each part is kept in benchmarks/measured with the commit that it is of, so that parts may be measured one by one; the
+document holds the latest of each. Whole trainings run in processes of their own, one tree after the other, so that a
+busy machine slows both.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import nerfcl  # noqa: F401  isort: skip: sets how threads wait before torch starts its own
 import torch
-from machine import lego_or_builtin, processor, versions
+from machine import commit, lego_or_builtin, processor, versions
 from reference_network import ReferenceStep
 from speed_pairs import PAIRS, Trees
 
@@ -52,6 +53,7 @@ from nerfcl.training.schedules import warm_cosine
 from nerfcl.training.settings import TrainingSettings
 
 RESULTS = Path(__file__).parent / "results.md"
+MEASURED = Path(__file__).parent / "measured"
 PICTURES = {"curves": "../docs/images/speed.png"}
 Row = tuple[str, str]
 
@@ -61,17 +63,16 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=[*PAIRS, *PARTS], default=[*PAIRS, *PARTS])
     parser.add_argument("--against", default="feb4f0b", help="commit to compare with")
     parser.add_argument("--data", default=lego_or_builtin())
-    parser.add_argument("--folder", type=Path, default=Path("outputs/speed"))
     options = parser.parse_args()
     data = options.data if options.data == "builtin" else str(Path(options.data).resolve())
     compile_kernels()
     with Trees(options.against) as trees:
         for name in options.parts:
             title, rows = PAIRS[name](trees, data) if name in PAIRS else PARTS[name](data)
-            part = {"title": title, "rows": rows, "on": f"{processor()}; {versions()}; against {options.against}"}
-            write_json(options.folder / f"{name}.json", part)
+            on = f"Commit {commit()} against {options.against}; {processor()}; {versions()}"
+            write_json(MEASURED / f"{name}.json", {"title": title, "rows": rows, "on": on})
             print(f"{title}\n" + "\n".join(f"  {what}: {value}" for what, value in rows), flush=True)
-    paths = {name: options.folder / f"{name}.json" for name in (*PAIRS, *PARTS)}
+    paths = {name: MEASURED / f"{name}.json" for name in (*PAIRS, *PARTS)}
     text = report({name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()})
     with written_aside(RESULTS) as aside:
         aside.write_text(text, encoding="utf-8")
