@@ -14,6 +14,7 @@ from nerfcl.models.fields.hash_grid import HashGridSettings
 from nerfcl.models.fields.nerf import NerfSettings
 from nerfcl.serialisation import to_plain
 from nerfcl.training.migration import migrated
+from nerfcl.training.settings import OptimiserSettings
 
 # As version 0.2 wrote it.
 GRID = {
@@ -39,6 +40,14 @@ def test_descriptions_of_today_are_kept(field: HashGridSettings | NerfSettings) 
 
 def test_a_short_description_has_the_defaults_of_today() -> None:
     assert Experiment.from_plain({"field": {"kind": "hashgrid"}}) == Experiment()
+
+
+def test_a_description_that_knew_no_opacity_weight_has_none() -> None:
+    saved = Experiment().to_plain()
+    assert saved["training"]["optimiser"].pop("opacity_weight") > 0.0
+    assert Experiment.from_plain(saved).training.optimiser == OptimiserSettings(opacity_weight=0.0)
+    short = Experiment.from_plain({**saved, "training": {"optimiser": {"learning_rate": 0.01}}})
+    assert short.training.optimiser == OptimiserSettings(learning_rate=0.01)
 
 
 def test_a_checkpoint_keeps_its_two_features() -> None:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import NerfclError
-from nerfcl.models.rendering.model import Model
+from nerfcl.models.rendering.model import Model, render_image
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.joint import Joint
 from nerfcl.strategies.replay import Replay
-from nerfcl.strategies.strategy import Strategy
-from nerfcl.streams.pixels import Pixels
+from nerfcl.strategies.strategy import Strategy, mean_opacity
+from nerfcl.streams.pixels import Pixels, pixels_at
 from nerfcl.streams.stream import Experience, Stream
 from nerfcl.training.loop import learn
 from nerfcl.training.optimisers import Adam
@@ -41,6 +41,28 @@ def test_training_lowers_the_error_on_the_experience_that_is_learned(tasks: Stre
     settings = replace(SHORT, steps=60, evaluation=EvaluationSettings(evaluate_every=2, frame_every=0))
     history = learn(tasks, learner_of(FineTune()), settings, until=1)
     assert history.curve[-1][1][0] > history.curve[0][1][0] + 2.0
+
+
+def test_fog_of_the_backgrounds_colour_is_cleared_by_the_opacity_weight(tasks: Stream, learner_of: MakeLearner) -> None:
+    task = tasks[0]
+    white = replace(task.train, images=torch.full_like(task.train.images, 255))
+    fog = []
+    for weight in (0.0, 0.01):
+        settings = replace(SHORT, steps=60, optimiser=replace(SHORT.optimiser, opacity_weight=weight))
+        learner, recorder = learner_of(FineTune()), Recorder()
+        learn(Stream((replace(task, train=white),)), learner, settings, [recorder])
+        fog.append(float(render_image(learner.model, task.test.camera(0)).opacity.mean()))
+        parts = [report.losses for report in recorder.reports if report.losses is not None]
+        assert all(("opacity" in part) == bool(weight) for part in parts)
+    assert fog[1] < 0.5 * fog[0]
+
+
+def test_the_opacity_of_past_pixels_counts_as_their_colours_do(tasks: Stream) -> None:
+    new = pixels_at(tasks[0].train, torch.tensor([0, 1]))
+    past = replace(pixels_at(tasks[0].train, torch.tensor([5, 6, 7])), new=0)
+    opacity = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert float(mean_opacity(opacity, new.with_past(past))) == pytest.approx(1.5 / 2)
+    assert float(mean_opacity(opacity[2:], past)) == pytest.approx(1.2 / 3)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from nerfcl.scenes.scene import Scene
 from nerfcl.serialisation import from_plain, to_plain
 from nerfcl.strategies.replay import Replay
 from nerfcl.strategies.strategy import Strategy
+from nerfcl.training.migration import with_opacity_weight
 from nerfcl.training.settings import EvaluationSettings, OptimiserSettings, TrainingSettings
 
 SCHEMA = 3
@@ -111,7 +112,10 @@ class Experiment:
 def migrated(value: Any) -> Any:
     """Convert a plain experiment of version 0.2 to the current form; return anything else unchanged."""
     if isinstance(value, dict) and "field" in value:
-        return {**value, "field": with_features_per_level(value["field"])}
+        migrated_parts = {"field": with_features_per_level(value["field"])}
+        if "training" in value:
+            migrated_parts["training"] = with_opacity_weight(value["training"])
+        return {**value, **migrated_parts}
     return value
 
 

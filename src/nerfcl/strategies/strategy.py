@@ -112,6 +112,11 @@ def colour_losses(rgb: Tensor, batch: Pixels) -> dict[str, Tensor]:
     return parts
 
 
+def mean_opacity(opacity: Tensor, batch: Pixels) -> Tensor:
+    """Compute the sum of the pixels' opacity (B,) over the number of new ones, as in `colour_losses`."""
+    return opacity.sum() / (batch.new or len(batch))
+
+
 def squared_errors(rgb: Tensor, batch: Pixels) -> Tensor:
     """Compute the squared errors (B,) of rendered colours (B, 3), averaged over channels."""
     return (rgb - batch.colours.to(rgb.device)).square().mean(-1)

@@ -13,7 +13,7 @@ from nerfcl.errors import Argument, NerfclError
 from nerfcl.models.rendering.model import Rendering
 from nerfcl.randomness import seeded
 from nerfcl.scenes.cameras import pixel_rays, stratified_offsets
-from nerfcl.strategies.strategy import Strategy
+from nerfcl.strategies.strategy import Strategy, mean_opacity
 from nerfcl.streams.pixels import Pixels, pixels_at
 from nerfcl.streams.sampling import EpochSampler
 from nerfcl.streams.stream import Experience, Stream
@@ -137,6 +137,8 @@ def learn_experience(
         rays = pixel_rays(batch.poses, batch.intrinsics, batch.columns, batch.rows, offsets)  # B * S
         rendering = model.render(rays, learner.generator)
         losses = strategy.loss(state, rendering, batch, model)
+        if settings.optimiser.opacity_weight:
+            losses["opacity"] = settings.optimiser.opacity_weight * mean_opacity(rendering.opacity, batch)
         torch.autograd.backward(list(losses.values()))
         strategy.after_backward(state, model)
         optimiser.step(rate)

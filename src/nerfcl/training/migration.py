@@ -30,6 +30,14 @@ def migrated(content: Any, path: Path) -> Any:
     return content
 
 
+def with_opacity_weight(training: Any) -> Any:
+    """Complete the training settings that version 0.2 saved: the opacity was not part of the loss."""
+    optimiser = training.get("optimiser") if isinstance(training, dict) else None
+    if isinstance(optimiser, dict) and "weight_decay" in optimiser:
+        return {**training, "optimiser": {"opacity_weight": 0.0, **optimiser}}
+    return training
+
+
 def _from_2(content: dict[str, Any]) -> dict[str, Any]:
     stream = content["run"].get("stream") or {}
     extra = {name: stream[name] for name in ("in_flight", "frames", "seen", "dropped", "size") if name in stream}

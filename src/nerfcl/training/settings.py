@@ -29,6 +29,8 @@ class OptimiserSettings:
         epsilon: epsilon of adam.
         momentum: momentum of sgd.
         weight_decay: factor on the parameter, which is added to its gradient.
+        opacity_weight: weight of the mean opacity of the rendered pixels, which is added to the loss. It clears fog of
+            the background's colour, which the views of an experience cannot see, but which hides what others show.
         schedule: "warm-cosine", "constant", "step", "cosine" or "poly".
         warm_up: warm-up steps of `warm-cosine` and `constant`.
         final_rate: final fraction of the peak in each experience with `warm-cosine`.
@@ -53,6 +55,7 @@ class OptimiserSettings:
     epsilon: float = 1e-15
     momentum: float = 0.9
     weight_decay: float = 0.0
+    opacity_weight: float = 1e-3
     schedule: str = "warm-cosine"
     warm_up: int = 50
     final_rate: float = 0.05
@@ -70,7 +73,7 @@ class OptimiserSettings:
         require(0.0 < self.learning_rate < math.inf, self, "learning_rate", "must be a positive number")
         require(1.0 <= self.warmup_multiplier < math.inf, self, "warmup_multiplier", "must be at least 1")
         require(0.0 <= self.ema_decay < 1.0, self, "ema_decay", "must be at least 0 and below 1")
-        for name in ("momentum", "weight_decay", "decay_gamma", "poly_exponent", "warmup_epochs"):
+        for name in ("momentum", "weight_decay", "opacity_weight", "decay_gamma", "poly_exponent", "warmup_epochs"):
             require(0.0 <= getattr(self, name) < math.inf, self, name, "must not be negative")
 
 

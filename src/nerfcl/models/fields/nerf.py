@@ -37,7 +37,9 @@ class NerfSettings(FieldSettings):
     """
 
     renderer: ClassVar[str] = "hierarchical"
-    optimiser_defaults: ClassVar[Mapping[str, Any]] = {"learning_rate": 5e-4, "betas": (0.9, 0.999), "epsilon": 1e-8}
+    optimiser_defaults: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 5e-4, "betas": (0.9, 0.999), "epsilon": 1e-8, "opacity_weight": 0.0
+    }  # fmt: skip
 
     samples: int = 64
     importance: int = 64
