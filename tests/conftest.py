@@ -31,7 +31,17 @@ def shared_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lego() -> Path:
     """The folder of the "lego" scene; skips where the shared test data is absent."""
-    folder = SHARED / "nerf_synthetic/lego"
+    return _shared("nerf_synthetic/lego")
+
+
+@pytest.fixture(scope="session")
+def fox() -> Path:
+    """The folder of the phone capture "fox"; skips where the shared test data is absent."""
+    return _shared("fox")
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}")
     return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nerfcl.memory.cameras import BYTES_PER_CAMERA, Cameras
+from nerfcl.memory.cameras import Cameras, bytes_per_camera
 from nerfcl.randomness import seeded
 from support.learning import same
 from support.scenes import numbered_views
@@ -21,7 +21,7 @@ def two_sizes() -> Cameras:
 def test_a_camera_takes_76_bytes_whatever_its_images() -> None:
     assert Cameras().nbytes == 0
     # A pose of 3x4 and four intrinsics in float32; width, height and time of arrival in int32.
-    assert two_sizes().nbytes == 5 * (12 * 4 + 4 * 4 + 2 * 4 + 4) == 5 * BYTES_PER_CAMERA
+    assert two_sizes().nbytes == 5 * (12 * 4 + 4 * 4 + 2 * 4 + 4) == 5 * bytes_per_camera(4)
 
 
 def test_cameras_that_are_not_used_are_dropped_and_the_others_renumbered() -> None:

@@ -100,7 +100,6 @@ def entry(**changes: Any) -> str:
 @pytest.mark.parametrize(
     "content",
     [
-        json.dumps({"frames": []}),
         json.dumps({"camera_angle_x": 0.7}),
         json.dumps({"camera_angle_x": 4.0, "frames": []}),
         json.dumps({"camera_angle_x": "wide", "frames": []}),

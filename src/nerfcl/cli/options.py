@@ -58,7 +58,7 @@ class SharedOptions:
     Attributes:
         config: Start from the description in an output folder's config.json, which may have been edited; other options
             override it.
-        data: Scene: "builtin" (the built-in truck) or a folder in Blender or LLFF layout.
+        data: Scene: "builtin" (the built-in truck), or a folder with a transforms.json or in LLFF layout.
         img_wh: Width and height to resize images to (LANCZOS).
         spheric_poses: LLFF scenes: the cameras surround an object, instead of facing forward.
         pixel_center: Where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
@@ -85,6 +85,8 @@ class SharedOptions:
         optimiser: Optimiser: adam, sgd or radam.
         momentum: Momentum of sgd.
         weight_decay: Factor on the parameters, which are added to their gradients.
+        opacity_weight: Weight of the mean opacity of the rendered pixels in the loss; clears fog of the background's
+            colour.
         schedule: Learning rate schedule: warm-cosine (within each task, a warm-up and then half a cosine), constant,
             or by epochs since the start of the first task: step, cosine, poly.
         decay_epochs: Schedule step: epochs at which the rate is multiplied by --decay-gamma.
@@ -129,6 +131,7 @@ class SharedOptions:
     optimiser: Annotated[str | None, _arg("STR", "adam")] = None
     momentum: Annotated[float | None, _arg("FLOAT", "0.9")] = None
     weight_decay: Annotated[float | None, _arg("FLOAT", "0.0")] = None
+    opacity_weight: Annotated[float | None, _arg("FLOAT", "0.001; --field nerf: 0.0")] = None
     schedule: Annotated[str | None, _arg("STR", "warm-cosine")] = None
     decay_epochs: Annotated[tuple[int, ...] | None, _arg("INT [INT ...]", "20")] = None
     decay_gamma: Annotated[float | None, _arg("FLOAT", "0.1")] = None

@@ -72,6 +72,8 @@ def prepare_all(experiment: Experiment, strategies: Sequence[Strategy]) -> list[
     if experiment.scene is None or not isinstance(experiment.stream, TaskStream | FrameStream):
         raise NerfclError("the description has no scene; use an OnlineLearner for pushed frames")
     scene = experiment.scene.load(track)
+    for note in scene.notes:
+        print(f"{scene.name}: {note}", file=sys.stderr)
     stream = experiment.stream.build(scene)
     title = f"{scene.name} at {scene.train.width}x{scene.train.height}"
     model, data = model_settings(scene, experiment.field), digest_of(scene)

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from nerfcl.scenes.lenses import PINHOLE, ROW, joined
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
 
-BYTES_PER_CAMERA = 76
+
+def bytes_per_camera(intrinsics: int) -> int:
+    """Count the bytes that a camera takes which has this many numbers of intrinsics: 76, or 140 with a lens."""
+    return 4 * (12 + intrinsics + 2 + 1)
+
+
+def largest_camera(views: Sequence[Views]) -> int:
+    """Count the bytes that each camera takes in a memory of all these views."""
+    return bytes_per_camera(max(part.intrinsics.shape[1] for part in views))
 
 
 class Cameras:
-    """Pose, intrinsics, image size and time of arrival of F frames: 76 bytes each.
+    """Pose, intrinsics, image size and time of arrival of F frames, see `bytes_per_camera`.
 
     Attributes:
         poses: (F, 3, 4) float32, world from camera.
-        intrinsics: (F, 4) float32, fx, fy, cx, cy in pixels.
+        intrinsics: (F, 4) float32, fx, fy, cx, cy in pixels; or (F, 20) with lenses, see `nerfcl.scenes.lenses`.
         sizes: (F, 2) int32, width and height in pixels.
         born: (F,) int32, training step at which each arrived.
     """
 
     def __init__(self) -> None:
         self.poses = torch.empty(0, 3, 4)
-        self.intrinsics = torch.empty(0, 4)
+        self.intrinsics = torch.empty(0, PINHOLE)
         self.sizes = torch.empty(0, 2, dtype=torch.int32)
         self.born = torch.empty(0, dtype=torch.int32)
 
     def __len__(self) -> int:
         return self.poses.shape[0]
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of each camera."""
+        return bytes_per_camera(self.intrinsics.shape[1])
 
     @property
     def nbytes(self) -> int:
@@ -40,7 +56,7 @@ class Cameras:
         first = len(self)
         size = torch.tensor([[views.width, views.height]], dtype=torch.int32)
         self.poses = torch.cat([self.poses, views.poses[:, :3]])
-        self.intrinsics = torch.cat([self.intrinsics, views.intrinsics])
+        self.intrinsics = joined([self.intrinsics, views.intrinsics])
         self.sizes = torch.cat([self.sizes, size.repeat(len(views), 1)])
         self.born = torch.cat([self.born, torch.full((len(views),), now, dtype=torch.int32)])
         return first
@@ -98,8 +114,9 @@ class Cameras:
             ValueError: the tensors do not fit together.
         """
         frames = len(state["poses"])
-        shapes = {"poses": (frames, 3, 4), "intrinsics": (frames, 4), "sizes": (frames, 2), "born": (frames,)}
-        if any(state[name].shape != shape for name, shape in shapes.items()):
+        shapes = {"poses": (frames, 3, 4), "sizes": (frames, 2), "born": (frames,)}
+        is_complete = all(state[name].shape == shape for name, shape in shapes.items())
+        if not is_complete or state["intrinsics"].shape not in ((frames, PINHOLE), (frames, ROW)):
             raise ValueError("the stored cameras are incomplete")
         self.poses, self.intrinsics = state["poses"], state["intrinsics"]
         self.sizes, self.born = state["sizes"], state["born"]

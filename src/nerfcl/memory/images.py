@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from nerfcl.errors import require
-from nerfcl.memory.cameras import BYTES_PER_CAMERA, Cameras
+from nerfcl.memory.cameras import Cameras
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
 from nerfcl.streams.sampling import EpochSampler
@@ -175,7 +175,7 @@ class ImageMemory:
         order = self._keys.argsort()
         sizes = torch.tensor([len(self._files[i]) for i in order.tolist()]) + _BYTES_PER_PLACE
         new_camera = _first_seen(self._frames[order])
-        needed = (sizes + new_camera * BYTES_PER_CAMERA).cumsum(0)
+        needed = (sizes + new_camera * self._cameras.bytes_each).cumsum(0)
         kept = order[needed <= self.settings.bytes].sort().values
         self._files = [self._files[i] for i in kept.tolist()]
         self._frames, self._corners, self._keys = self._frames[kept], self._corners[kept], self._keys[kept]

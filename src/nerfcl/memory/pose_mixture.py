@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nerfcl.scenes.lenses import PINHOLE
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
 
@@ -16,6 +17,8 @@ _SIZE = 9  # values per camera: position, viewing direction, up
 
 class PoseMixture:
     """A Gaussian mixture over position, viewing direction and up, and the mean intrinsics of all cameras seen.
+
+    Their lens, where it is no pinhole, is that of the last.
 
     A new camera is a Gaussian of zero extent; while there are too many, the two whose merging increases the variance
     least (Ward 1963) are merged by moment matching. Eight of them, 1.8 KB, thus represent any number of cameras, and
@@ -30,7 +33,7 @@ class PoseMixture:
         self.weights = torch.zeros(0)
         self.means = torch.zeros(0, _SIZE)
         self.covariances = torch.zeros(0, _SIZE, _SIZE)
-        self.intrinsics = torch.zeros(4)  # mean over all
+        self.intrinsics = torch.zeros(PINHOLE)  # mean over all
         self.size = torch.zeros(2, dtype=torch.int32)  # width, height
 
     def __len__(self) -> int:
@@ -41,12 +44,14 @@ class PoseMixture:
     def nbytes(self) -> int:
         """Bytes of everything kept; of each symmetric covariance, one triangle is counted."""
         count = len(self.weights)
-        return 4 * (count * (1 + _SIZE + _SIZE * (_SIZE + 1) // 2) + 4 + 2)
+        return 4 * (count * (1 + _SIZE + _SIZE * (_SIZE + 1) // 2) + len(self.intrinsics) + 2)
 
     def add(self, views: Views) -> None:
         """Add the cameras of views."""
         before = len(self)
-        self.intrinsics = torch.lerp(self.intrinsics, views.intrinsics.mean(0), len(views) / (before + len(views)))
+        mean = views.intrinsics[:, :PINHOLE].mean(0)
+        mean = torch.lerp(self.intrinsics[:PINHOLE], mean, len(views) / (before + len(views)))
+        self.intrinsics = torch.cat([mean, views.intrinsics[-1, PINHOLE:]])
         self.size = torch.tensor([views.width, views.height], dtype=torch.int32)
         for pose in views.poses:
             numbers = torch.cat([pose[:3, 3], -pose[:3, 2], pose[:3, 1]])
@@ -60,7 +65,7 @@ class PoseMixture:
         """Draw `count` random pixels, each of its own random camera, without colours; needs at least one camera."""
         width, height = self.size.tolist()
         pixels = torch.randint(width * height, (count,), generator=generator)
-        poses, intrinsics = self.sample_poses(count, generator), self.intrinsics.expand(count, 4)
+        poses, intrinsics = self.sample_poses(count, generator), self.intrinsics.expand(count, -1)
         return Pixels(poses, intrinsics, pixels % width, pixels // width, torch.zeros(count, 3), pixels, new=0)
 
     def sample_poses(self, count: int, generator: torch.Generator) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import require, require_between
-from nerfcl.memory.cameras import BYTES_PER_CAMERA, Cameras
+from nerfcl.memory.cameras import Cameras, bytes_per_camera, largest_camera
 from nerfcl.memory.draw import DRAWS, Draw
 from nerfcl.memory.fill import FILLS, Candidates, Fill, Teacher, TeacherOutput
+from nerfcl.scenes.lenses import PINHOLE
 from nerfcl.scenes.scene import Views
 from nerfcl.streams.pixels import Pixels
 from nerfcl.streams.sampling import EpochSampler
@@ -95,17 +96,18 @@ class RayMemorySettings(DrawSettings):
         """Bytes per stored ray, without its camera."""
         return BYTES_PER_RAY + (BYTES_PER_LOSS if self.needs_losses else 0)
 
-    def rays_in(self, budget: int, frames: int) -> int:
+    def rays_in(self, budget: int, frames: int, camera_bytes: int = bytes_per_camera(PINHOLE)) -> int:
         """Count the most rays, of up to `frames` frames, that never exceed `budget` bytes, cameras included."""
         each = self.bytes_per_ray
         # At worst every ray is of a different frame, until all frames are used.
-        spread = min(budget // (each + BYTES_PER_CAMERA), frames)
-        return max(spread, (budget - frames * BYTES_PER_CAMERA) // each, 0)
+        spread = min(budget // (each + camera_bytes), frames)
+        return max(spread, (budget - frames * camera_bytes) // each, 0)
 
     def bytes_of_past(self, stream: Stream) -> int:
         """Count the bytes that all rays of a stream's past take, cameras included."""
-        frames, rays = self._offers([experience.train for experience in stream.past])
-        return rays * self.bytes_per_ray + frames * BYTES_PER_CAMERA
+        past = [experience.train for experience in stream.past]
+        frames, rays = self._offers(past)
+        return rays * self.bytes_per_ray + frames * largest_camera(past)
 
     def within(self, budget: int, stream: Stream) -> Self | None:
         """Return settings with which a memory never exceeds `budget` bytes on a stream, cameras included.
@@ -115,9 +117,10 @@ class RayMemorySettings(DrawSettings):
         Returns:
             The settings; None if not even one ray fits.
         """
-        frames, _ = self._offers([experience.train for experience in stream])
+        views = [experience.train for experience in stream]
+        frames, _ = self._offers(views)
         _, past = self._offers([experience.train for experience in stream.past])
-        rays = min(self.rays_in(budget, frames), past)
+        rays = min(self.rays_in(budget, frames, largest_camera(views)), past)
         return replace(self, rays=rays) if rays > 0 else None
 
     def _offers(self, views: Sequence[Views]) -> tuple[int, int]:

@@ -16,8 +16,10 @@ __all__ = ["FORMATS", "Box", "Ndc", "Scene", "Views", "load_scene"]
 BUILTIN = "builtin"
 
 # Names -> modules that implement `SceneFormat`. The first one that recognises a folder loads it.
-FORMATS = {"llff": "nerfcl.scenes.llff", "blender": "nerfcl.scenes.blender"}
-_OTHERWISE = "blender"  # the built-in scene's; also loads unrecognised folders, so that its errors say what is missing
+FORMATS = {"llff": "nerfcl.scenes.llff", "transforms": "nerfcl.scenes.transforms"}
+_OTHERWISE = (
+    "transforms"  # the built-in scene's; also loads unrecognised folders, so that its errors say what is missing
+)
 
 
 def load_scene(
@@ -25,6 +27,7 @@ def load_scene(
     size: tuple[int, int] | None = None,
     track: Track = untracked,
     *,
+    max_side: int | None = None,
     spheric_poses: bool = False,
     pixel_center: float = 0.5,
 ) -> Scene:
@@ -32,8 +35,9 @@ def load_scene(
 
     Args:
         data: "builtin" for the built-in truck, or a folder in one of the `FORMATS`.
-        size: (width, height) to resize images to (LANCZOS); None keeps the original size.
+        size: (width, height) to resize images to (LANCZOS); None keeps their shape.
         track: iterates over the images and may show progress.
+        max_side: largest width and height of the images in pixels, if `size` is None; None keeps their size.
         spheric_poses: for formats that support both (LLFF): the cameras surround an object, instead of facing forward.
         pixel_center: where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
 
@@ -42,7 +46,11 @@ def load_scene(
     """
     if size is not None and min(size) < SMALLEST_IMAGE:
         raise NerfclError(Argument("size", size), f": images must be at least {SMALLEST_IMAGE} pixels wide and high")
-    request = LoadRequest(size, spheric_poses, track)
+    if max_side is not None and max_side < SMALLEST_IMAGE:
+        raise NerfclError(
+            Argument("max_side", max_side), f": images must be at least {SMALLEST_IMAGE} pixels wide and high"
+        )
+    request = LoadRequest(size, max_side, spheric_poses, track)
     root = None if str(data) == BUILTIN else _folder(data)
     known = _format_of(root)
     if spheric_poses and not getattr(known, "HAS_SPHERIC_POSES", False):

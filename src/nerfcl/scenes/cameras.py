@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nerfcl.errors import Argument, NerfclError
+from nerfcl.scenes.lenses import PINHOLE, lens_directions
 
 FARTHEST = 1e6  # world units from the origin to a camera; beyond, single precision is too coarse
 MOST_PER_PIXEL = 1024  # rays through a pixel
@@ -44,11 +45,12 @@ class Rays:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera.
+    """A camera.
 
     Attributes:
         world_from_camera: (4, 4) pose, camera to world, OpenGL axes.
-        intrinsics: (4,) focal lengths and principal point fx, fy, cx, cy, in pixels.
+        intrinsics: (4,) focal lengths and principal point fx, fy, cx, cy, in pixels, of a pinhole; (20,) of another
+            lens, see `nerfcl.scenes.lenses`.
         width: image width in pixels.
         height: image height in pixels.
 
@@ -83,7 +85,8 @@ def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor,
 
     Args:
         poses: (N, 4, 4) world from camera, one per pixel.
-        intrinsics: (N, 4) fx, fy, cx, cy in pixels, one row per pixel.
+        intrinsics: (N, 4) fx, fy, cx, cy in pixels, one row per pixel; or (N, 20) with lenses, see
+            `nerfcl.scenes.lenses`.
         columns: (N,) pixel columns.
         rows: (N,) pixel rows.
         offsets: (N, S, 2) or (S, 2) points within each pixel as (x, y) fractions; (0.5, 0.5) is its centre.
@@ -94,10 +97,14 @@ def pixel_rays(poses: Tensor, intrinsics: Tensor, columns: Tensor, rows: Tensor,
     count, per_pixel = columns.shape[0], offsets.shape[-2]
     x = columns[:, None] + offsets[..., 0]  # (N, S)
     y = rows[:, None] + offsets[..., 1]  # (N, S)
-    fx, fy, cx, cy = intrinsics[:, :, None].unbind(1)  # (N, 1) each
+    fx, fy, cx, cy = intrinsics[:, :PINHOLE, None].unbind(1)  # (N, 1) each
     across, up = (x - cx) / fx, (cy - y) / fy  # (N, S)
-    inverse_length = torch.rsqrt(across.square() + up.square() + 1.0)
-    local = torch.stack([across, up, -torch.ones_like(across)], -1) * inverse_length[..., None]  # (N, S, 3)
+    if intrinsics.shape[1] == PINHOLE:
+        inverse_length = torch.rsqrt(across.square() + up.square() + 1.0)
+        local = torch.stack([across, up, -torch.ones_like(across)], -1) * inverse_length[..., None]  # (N, S, 3)
+    else:
+        right_down_forward = lens_directions(across, -up, intrinsics[:, PINHOLE:])  # (N, S, 3)
+        local = right_down_forward * right_down_forward.new_tensor([1.0, -1.0, -1.0])
     directions = torch.bmm(local, poses[:, :3, :3].transpose(1, 2))  # (N, S, 3)
     origins = poses[:, None, :3, 3].expand(count, per_pixel, 3)
     return Rays(origins.reshape(-1, 3), directions.reshape(-1, 3), per_pixel)
@@ -155,7 +162,7 @@ def camera_rays(camera: Camera, *, per_pixel: int = 1) -> Rays:
     count = camera.height * camera.width
     return pixel_rays(
         camera.world_from_camera.expand(count, 4, 4),
-        camera.intrinsics.expand(count, 4),
+        camera.intrinsics.expand(count, -1),
         columns.reshape(-1),
         rows.reshape(-1),
         pixel_offsets(per_pixel, device=device),

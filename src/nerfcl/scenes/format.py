@@ -15,12 +15,14 @@ class LoadRequest:
     """Options for a loader.
 
     Attributes:
-        size: (width, height) to resize images to (LANCZOS); None keeps the original size.
+        size: (width, height) to resize images to (LANCZOS); None keeps their shape.
+        max_side: largest width and height of images in pixels, if `size` is None; None keeps their size.
         spheric_poses: the cameras surround an object and look at it; only set for formats with `HAS_SPHERIC_POSES`.
         track: iterates over the images and may show progress.
     """
 
     size: tuple[int, int] | None = None
+    max_side: int | None = None
     spheric_poses: bool = False
     track: Track = untracked
 

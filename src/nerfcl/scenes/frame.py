@@ -12,6 +12,7 @@ from torch import Tensor
 from nerfcl.errors import NerfclError
 from nerfcl.scenes.cameras import FARTHEST, is_rotation
 from nerfcl.scenes.images import MOST_PIXELS
+from nerfcl.scenes.lenses import PINHOLE, ROW
 from nerfcl.scenes.scene import Views
 
 
@@ -21,7 +22,7 @@ def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: 
     Args:
         image: (H, W, 3) uint8 sRGB.
         world_from_camera: (4, 4) pose, OpenGL axes, world units.
-        intrinsics: (4,) fx, fy, cx, cy in pixels.
+        intrinsics: (4,) fx, fy, cx, cy in pixels; or (20,) with a lens, see `nerfcl.scenes.lenses`.
         number: frame number, for error messages.
 
     Returns:
@@ -47,7 +48,7 @@ def posed_frame(image: np.ndarray | Tensor, world_from_camera: Any, intrinsics: 
         raise NerfclError(f"frame {number}: the pose's upper 3x3 part is not a rotation")
     if pose[:3, 3].abs().max() > FARTHEST:
         raise NerfclError(f"frame {number}: the camera is farther than {FARTHEST:,.0f} units from the origin")
-    if lens.shape != (4,) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
+    if lens.shape not in ((PINHOLE,), (ROW,)) or not torch.isfinite(lens.float()).all() or (lens[:2] <= 0.0).any():
         raise NerfclError(f"frame {number}: the intrinsics must be fx, fy, cx, cy in pixels, with positive fx and fy")
     return Views(pixels[None], pose.float()[None], lens.float()[None], ("",))
 

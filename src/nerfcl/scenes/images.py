@@ -5,20 +5,38 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Colour
 
+Size = tuple[int, int]
+
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 MOST_PIXELS = 2**26  # of one image file
 
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP")  # MPO: what some phones call their JPEGs
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image file says.
+
+    Attributes:
+        size: (width, height) in pixels, as stored.
+        upright: (width, height) in pixels, turned as the EXIF orientation says.
+        has_alpha: whether pixels may be transparent.
+    """
+
+    size: Size
+    upright: Size
+    has_alpha: bool
 
 
 class UnreadableImage(NerfclError):
@@ -52,6 +70,23 @@ def open_image(file: Path) -> Image.Image:
 _TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels; make it smaller"
 
 
+def read_header(file: Path) -> Header:
+    """Read the header of an image.
+
+    Raises:
+        UnreadableImage: the file is missing or not an image.
+        NerfclError: the image has more than `MOST_PIXELS` pixels.
+    """
+    with open_image(file) as image:
+        try:
+            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        except Exception:  # a damaged EXIF block may raise anything, and says nothing
+            turned = False
+        width, height = image.size
+        upright = (height, width) if turned else (width, height)
+        return Header((width, height), upright, "A" in image.mode or "transparency" in image.info)
+
+
 def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
     """Read the (width, height) of a scene's first image, which all others must match.
 
@@ -71,12 +106,13 @@ def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
     return width, height
 
 
-def read_rgba(file: Path, original: tuple[int, int] | None = None) -> Image.Image:
+def read_rgba(file: Path, original: tuple[int, int] | None = None, *, upright: bool = False) -> Image.Image:
     """Read an 8-bit image, with or without alpha.
 
     Args:
         file: the image.
         original: (width, height) of the scene's first image, which it must match; None accepts any.
+        upright: whether to turn it as its EXIF orientation says.
 
     Returns:
         The image in mode RGBA.
@@ -94,13 +130,16 @@ def read_rgba(file: Path, original: tuple[int, int] | None = None) -> Image.Imag
         if image.mode.startswith(("I", "F")):
             raise NerfclError(f"{file}: has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
         try:
-            return image.convert("RGBA")  # reads the file to its end
+            rgba = image.convert("RGBA")  # reads the file to its end
+            return ImageOps.exif_transpose(rgba) if upright else rgba
         except Exception as error:  # damaged data may raise anything
             why = f"is damaged or truncated ({error}); restore it from its source"
             raise UnreadableImage(f"{file}: {why}") from None
 
 
-def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | None, background: Colour) -> np.ndarray:
+def read_image(
+    file: Path, original: tuple[int, int], size: tuple[int, int] | None, background: Colour, *, upright: bool = False
+) -> np.ndarray:
     """Read, resize and composite an image.
 
     Args:
@@ -108,6 +147,7 @@ def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | No
         original: (width, height) of the scene's first image, which it must match.
         size: (width, height) to resize to (LANCZOS); None keeps its size.
         background: sRGB in [0, 1].
+        upright: whether to turn it as its EXIF orientation says.
 
     Returns:
         (H, W, 3) uint8.
@@ -115,7 +155,7 @@ def read_image(file: Path, original: tuple[int, int], size: tuple[int, int] | No
     Raises:
         NerfclError: the image is missing, damaged, of a different size, or has more than 8 bits per channel.
     """
-    return on_background(read_rgba(file, original), size, background)
+    return on_background(read_rgba(file, original, upright=upright), size, background)
 
 
 def read_images(
@@ -139,18 +179,22 @@ def read_images(
         NerfclError: an image is invalid, see `read_image`, or all of them do not fit into this machine's memory.
     """
     width, height = size or original
-    shape = (len(files), height, width, 3)
-    needed, memory = int(np.prod(shape, dtype=object)), _memory()
-    if needed > memory // 2:
-        raise NerfclError(
-            f"{files[0].parent}: {len(files)} images of {width}x{height} pixels take {needed / 1e9:.0f} GB, more than "
-            f"half of this machine's {memory / 1e9:.0f} GB of memory; give a smaller ",
-            Argument("size"),
-        )
-    images = np.empty(shape, np.uint8)
+    check_memory(files[0].parent, len(files), (width, height))
+    images = np.empty((len(files), height, width, 3), np.uint8)
     for index, file in enumerate(tracked):
         images[index] = read_image(file, original, size, background)
     return torch.from_numpy(images)
+
+
+def check_memory(folder: Path, count: int, size: Size) -> None:
+    """Raise a NerfclError if so many images of this size take more than half of this machine's memory."""
+    needed, memory = count * size[0] * size[1] * 3, _memory()
+    if needed > memory // 2:
+        raise NerfclError(
+            f"{folder}: {count} images of {size[0]}x{size[1]} pixels take {needed / 1e9:.0f} GB, more than half of "
+            f"this machine's {memory / 1e9:.0f} GB of memory; give a smaller ",
+            Argument("size"),
+        )
 
 
 def check_all_there(files: Sequence[Path]) -> None:

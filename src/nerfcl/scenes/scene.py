@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nerfcl.errors import Argument, NerfclError, require
 from nerfcl.scenes.cameras import Camera
+from nerfcl.scenes.lenses import PINHOLE, joined
 
 LARGEST = 1e12  # world units of a box; single precision still computes with it
 SMALLEST_IMAGE = 11  # pixels; the window size of SSIM
@@ -24,7 +25,7 @@ class Views:
     Attributes:
         images: (N, H, W, 3) uint8, sRGB, composited on the scene's background.
         poses: (N, 4, 4) float32, world from camera, OpenGL axes.
-        intrinsics: (N, 4) float32, fx, fy, cx, cy in pixels.
+        intrinsics: (N, 4) float32, fx, fy, cx, cy in pixels; or (N, 20) with lenses, see `nerfcl.scenes.lenses`.
         names: N image names.
 
     Example:
@@ -77,6 +78,7 @@ class Views:
         0.5 changes nothing; 0.0 reproduces the reference project, whose rays pass through pixel corners.
         """
         shift = torch.tensor([0.0, 0.0, 0.5 - center, 0.5 - center])
+        shift = torch.nn.functional.pad(shift, (0, self.intrinsics.shape[1] - PINHOLE))
         return replace(self, intrinsics=self.intrinsics + shift)
 
     def camera(self, index: int) -> Camera:
@@ -89,7 +91,7 @@ class Views:
         return Views(
             torch.cat([part.images for part in parts]),
             torch.cat([part.poses for part in parts]),
-            torch.cat([part.intrinsics for part in parts]),
+            joined([part.intrinsics for part in parts]),
             tuple(name for part in parts for name in part.names),
         )
 
@@ -159,6 +161,8 @@ class Scene:
         box: cube that the field covers, in normalised device coordinates if `ndc` is given, else in the world.
         ndc: how models warp world rays before sampling; None disables warping. Views and rays are in world coordinates
             everywhere else.
+        offset: what was subtracted from the positions in the scene's files, world units.
+        notes: what the user should know of how the scene was read, a sentence each.
 
     Example:
         >>> import nerfcl
@@ -174,6 +178,8 @@ class Scene:
     background: Colour
     box: Box
     ndc: Ndc | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    notes: tuple[str, ...] = ()
 
 
 def with_pixel_center(scene: Scene, center: float) -> Scene:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import read_json
-from nerfcl.scenes.blender import image_file, read_angle, read_pose
-from nerfcl.scenes.cameras import focal_from_angle
 from nerfcl.scenes.images import UnreadableImage, on_background, read_rgba
+from nerfcl.scenes.photos import Photo, check_position, scaled_intrinsics
 from nerfcl.scenes.scene import Views
+from nerfcl.scenes.transforms import WHITE, Frames
 
 MARKER = "done"  # file whose presence says that all frames are written
 PATIENCE = 2.0  # seconds that a file may stay unreadable after the marker appears
@@ -25,7 +25,7 @@ _SILENCE = 5.0  # seconds of waiting for the same thing before it is said
 
 @dataclass(frozen=True)
 class WatchedFolder:
-    """Frames in Blender layout: `transforms.json` with `camera_angle_x` and a growing `frames` list.
+    """Frames of a `transforms.json` with a growing `frames` list; see `nerfcl.scenes.transforms`.
 
     Attributes:
         root: the folder.
@@ -85,25 +85,22 @@ class WatchedFolder:
             return None, None
         except NerfclError as error:  # partly written
             return None, str(error)
-        entries = description.get("frames") if isinstance(description, dict) else None
-        if not isinstance(entries, list):
-            raise NerfclError(f"{path}: needs 'camera_angle_x' (radians) and a 'frames' list")
-        angle = read_angle(path, description)
-        if number >= len(entries):
+        frames = Frames.of(path, description)
+        if number >= len(frames):
             return None, None
-        pose = read_pose(path, number, entries[number])
-        file = image_file(self.root, path, number, entries[number])
         try:
-            return self._views(read_rgba(file), pose, angle, file.stem), None
+            photo = frames.photo(number, frames.image_file(self.root, number))
+            rgba = read_rgba(photo.file, upright=photo.is_turned)
+            return self._views(photo, rgba), None
         except UnreadableImage as error:
             return None, str(error)
 
     def _next(self) -> str:
         return f"it is not in {self.root / 'transforms.json'} yet, nor is there a file {self.root / MARKER}"
 
-    def _views(self, rgba: Image.Image, pose: np.ndarray, angle: float, name: str) -> Views:
-        aspect = (rgba.width / rgba.height) / (self.size[0] / self.size[1])
-        focal = focal_from_angle(angle, self.size[0])
-        intrinsics = torch.tensor([[focal, focal * aspect, self.size[0] / 2, self.size[1] / 2]])
-        images = torch.from_numpy(on_background(rgba, self.size, (1.0, 1.0, 1.0)))[None]
-        return Views(images, torch.from_numpy(pose)[None], intrinsics, (name,))
+    def _views(self, photo: Photo, rgba: Image.Image) -> Views:
+        check_position(photo)
+        images = torch.from_numpy(on_background(rgba, self.size, WHITE))[None]
+        pose = torch.from_numpy(photo.pose.astype(np.float32))[None]
+        intrinsics = torch.tensor([scaled_intrinsics(photo, self.size)], dtype=torch.float32)
+        return Views(images, pose, intrinsics, (photo.file.stem,))

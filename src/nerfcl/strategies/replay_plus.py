@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 
 from nerfcl.errors import require
+from nerfcl.memory.cameras import largest_camera
 from nerfcl.memory.rays import RayMemory, RayMemorySettings
 from nerfcl.memory.snapshots import Snapshot, SnapshotSettings
 from nerfcl.models.rendering.model import Model
@@ -44,7 +45,8 @@ class RaysAndSnapshotSettings(RayMemorySettings):
             The settings; None if not even one ray fits.
         """
         budget = min(budget, self.bytes_of_past(stream))
-        return replace(self, bytes=budget) if self.rays_in(budget, frames=1) else None
+        camera_bytes = largest_camera([experience.train for experience in stream])
+        return replace(self, bytes=budget) if self.rays_in(budget, 1, camera_bytes) else None
 
 
 class ReplayPlusState(ReplayState):
@@ -133,10 +135,11 @@ class ReplayPlus(RayReplay):
         """Decide whether there is room for the snapshot, and for how many rays."""
         frames = len(state.memory.cameras) + len(experience.train)
         rays = state.memory.offered + experience.train.pixels
+        camera_bytes = max(largest_camera([experience.train]), state.memory.cameras.bytes_each)
 
         def room() -> int:
-            return self.memory.rays_in(self.memory.bytes - state.snapshot.nbytes, frames)
+            return self.memory.rays_in(self.memory.bytes - state.snapshot.nbytes, frames, camera_bytes)
 
-        if room() < frames or self.memory.rays_in(self.memory.bytes, frames) >= rays:
+        if room() < frames or self.memory.rays_in(self.memory.bytes, frames, camera_bytes) >= rays:
             state.snapshot.drop()
         state.memory.resize(room())

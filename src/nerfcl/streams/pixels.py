@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nerfcl.scenes.lenses import joined
 from nerfcl.scenes.scene import Views
 
 
@@ -16,7 +17,7 @@ class Pixels:
 
     Attributes:
         poses: (B, 4, 4) float32, world from camera.
-        intrinsics: (B, 4) float32, fx, fy, cx, cy in pixels.
+        intrinsics: (B, 4) float32, fx, fy, cx, cy in pixels; or (B, 20) with lenses, see `nerfcl.scenes.lenses`.
         columns: (B,) int64 pixel columns.
         rows: (B,) int64 pixel rows.
         colours: (B, 3) float32 targets, sRGB in [0, 1].
@@ -64,7 +65,7 @@ class Pixels:
         return replace(
             self,
             poses=torch.cat([self.poses, past.poses]),
-            intrinsics=torch.cat([self.intrinsics, past.intrinsics]),
+            intrinsics=joined([self.intrinsics, past.intrinsics]),
             columns=torch.cat([self.columns, past.columns]),
             rows=torch.cat([self.rows, past.rows]),
             colours=torch.cat([self.colours, past.colours]),

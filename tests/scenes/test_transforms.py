@@ -1,4 +1,4 @@
-"""The Blender layout: what is read of it, and how damage is refused."""
+"""A transforms.json for each split: what is read of it, and how damage is refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_lego_has_its_known_numbers_of_views(lego: Path) -> None:
 # --- damage ---
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train", "test"])
 def test_a_missing_or_unreadable_description_is_refused(tiny_scene_folder: Path, split: str) -> None:
     path = tiny_scene_folder / f"transforms_{split}.json"
     path.unlink()
@@ -163,7 +163,12 @@ DAMAGED: list[tuple[Change, tuple[str, ...]]] = [
     ),
     *(
         (rotation(change), ("frame 3", "not a rotation"))
-        for change in (lambda r: 0 * r, lambda r: r[:, :1] * [1, 1, 1], lambda r: 2 * r, lambda r: r * [1, 1, -1])
+        for change in (
+            lambda r: 0 * r,
+            lambda r: r[:, :1] * [1, 1, 1],
+            lambda r: r * [2, 1, 1],
+            lambda r: r * [1, 1, -1],
+        )
     ),
     *(
         (frame(4, file_path=name), ("frame 4", "'file_path'"))
@@ -214,7 +219,7 @@ def test_all_missing_images_are_named_at_once(tiny_scene_folder: Path) -> None:
     assert message.startswith(", ".join(map(str, files[:3])) + " and 2 more: 5 of 6 images are missing; restore them")
 
 
-@pytest.mark.parametrize(("split", "there"), [("val", "transforms_train.json"), ("train", "transforms.json")])
+@pytest.mark.parametrize(("split", "there"), [("test", "transforms_train.json"), ("train", "transforms.json")])
 def test_a_missing_split_says_what_to_do(split: str, there: str, tiny_scene_folder: Path) -> None:
     path = tiny_scene_folder / f"transforms_{split}.json"
     path.rename(tiny_scene_folder / "transforms.json") if split == "train" else path.unlink()
