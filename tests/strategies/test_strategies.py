@@ -166,8 +166,8 @@ def test_parts_of_the_loss_have_any_names_and_their_sum_is_minimised(scene: Scen
         losses, loss = callback.reports[0].losses, callback.reports[0].loss
         assert losses is not None
         if strategy == Decaying():
-            assert losses.keys() == {"colours", "decay of weights", "psnr"}
-            assert loss == losses["colours"] + losses["decay of weights"]
+            assert losses.keys() == {"colours", "decay of weights", "opacity", "psnr"}
+            assert loss == losses["colours"] + losses["decay of weights"] + losses["opacity"]
     assert same(ends[0], ends[1])
     assert not same(ends[0], ends[2])
 

@@ -41,13 +41,15 @@ def test_reported_losses_are_the_parts_and_the_psnr_of_the_new_rays(tasks: Strea
         def loss(self, state: Any, rendering: Any, batch: Pixels, model: Any) -> dict[str, Tensor]:
             error = ((rendering.rgb - batch.colours)[: batch.new] ** 2).mean().item()
             parts = super().loss(state, rendering, batch, model)
-            seen.append({**{name: part.item() for name, part in parts.items()}, "psnr": -10.0 * math.log10(error)})
+            opacity = 1e-3 * rendering.opacity.sum().item() / batch.new
+            values = {name: part.item() for name, part in parts.items()}
+            seen.append({**values, "opacity": opacity, "psnr": -10.0 * math.log10(error)})
             return parts
 
     recorder = Recorder()
     learn(tasks, learner_of(Spy(soft_targets=True)), replace(ON_TASKS, evaluation=None), [recorder])
-    assert seen[0].keys() == {"new", "psnr"}
-    assert seen[-1].keys() == {"new", "replay", "distill", "psnr"}
+    assert seen[0].keys() == {"new", "opacity", "psnr"}
+    assert seen[-1].keys() == {"new", "replay", "distill", "opacity", "psnr"}
     for step in (1, 10, 20, 24):
         report = recorder.reports[step - 1]
         assert report.losses == pytest.approx(seen[step - 1], rel=1e-5)

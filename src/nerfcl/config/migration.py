@@ -19,8 +19,6 @@ from nerfcl.strategies.finetune import FineTune
 from nerfcl.strategies.strategy import Strategy
 from nerfcl.training.checkpoints import Checkpoint
 
-_NOT_YET = {"opacity_weight": 0.0}  # by default part of training now, but not in version 0.1
-
 # Options of train.py and train_online.py -> those of the same meaning.
 _REFERENCE_NAMES = {"lr": "learning_rate", "batch_size": "rays", "exp_seed": "seed"}
 
@@ -77,18 +75,17 @@ def comparison_of_options(options: Mapping[str, Any]) -> Comparison:
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     """Rename options, convert lists to tuples, and drop None, which meant the default."""
-    known = {
+    return {
         _REFERENCE_NAMES.get(name, name): tuple(value) if isinstance(value, list) else value
         for name, value in options.items()
         if value is not None
     }
-    return {**known, **_NOT_YET}
 
 
 def _pushed_experiment(checkpoint: Checkpoint, strategy: Strategy | None) -> Experiment:
     """Return the experiment of an `OnlineLearner` of version 0.1."""
     stream = checkpoint.options["stream"]
-    settings = {**stream["settings"], **_NOT_YET}
+    settings = dict(stream["settings"])
     settings["steps"] = settings.pop("steps_per_chunk")
     if strategy is None:
         if stream["strategy"] is None:

@@ -17,9 +17,8 @@ BUILTIN = "builtin"
 
 # Names -> modules that implement `SceneFormat`. The first one that recognises a folder loads it.
 FORMATS = {"llff": "nerfcl.scenes.llff", "transforms": "nerfcl.scenes.transforms"}
-_OTHERWISE = (
-    "transforms"  # the built-in scene's; also loads unrecognised folders, so that its errors say what is missing
-)
+# The built-in scene's; it also loads folders that none recognises, so that its errors say what is missing.
+_OTHERWISE = "transforms"
 
 
 def load_scene(
