@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from nerfcl.memory.cameras import Cameras, bytes_per_camera
+from nerfcl.memory.pose_mixture import PoseMixture
 from nerfcl.randomness import seeded
+from nerfcl.streams.pixels import pixels_at
 from support.learning import same
-from support.scenes import numbered_views
+from support.scenes import numbered_views, with_lens
 
 
 def two_sizes() -> Cameras:
@@ -22,6 +25,29 @@ def test_a_camera_takes_76_bytes_whatever_its_images() -> None:
     assert Cameras().nbytes == 0
     # A pose of 3x4 and four intrinsics in float32; width, height and time of arrival in int32.
     assert two_sizes().nbytes == 5 * (12 * 4 + 4 * 4 + 2 * 4 + 4) == 5 * bytes_per_camera(4)
+
+
+def test_a_camera_with_a_lens_takes_140_bytes_and_pinholes_beside_it_have_no_distortion() -> None:
+    cameras, twin = Cameras(), Cameras()
+    cameras.add(numbered_views(1))
+    cameras.add(with_lens(numbered_views(2, first=1), k1=0.3))
+    assert cameras.nbytes == 3 * 140 == 3 * cameras.bytes_each == 3 * bytes_per_camera(20)
+    pixels = cameras.pixels(torch.tensor([0, 2]), torch.tensor([5, 6]), torch.rand(2, 3), torch.tensor([0, 1]))
+    assert torch.equal(pixels.intrinsics[:, :4], numbered_views(3).intrinsics[[0, 2]])
+    assert [row.nonzero().flatten().tolist() for row in pixels.intrinsics[:, 4:]] == [[], [1]]
+    new = pixels_at(numbered_views(1), torch.tensor([3]))
+    assert new.with_past(pixels).intrinsics.shape == (3, 20)
+    twin.load_state_dict(cameras.state_dict())
+    assert same(twin.state_dict(), cameras.state_dict())
+
+
+def test_a_mixture_keeps_the_mean_pinhole_and_the_lens() -> None:
+    mixture = PoseMixture()
+    mixture.add(with_lens(numbered_views(3), k1=0.3))
+    drawn = mixture.sample_pixels(4, seeded(0, "draw")).intrinsics
+    assert drawn[:, 0].tolist() == [101.0] * 4
+    assert drawn[:, 4:].sum().item() == pytest.approx(4 * 0.3)
+    assert mixture.nbytes == 4 * (3 * (1 + 9 + 45) + 20 + 2)
 
 
 def test_cameras_that_are_not_used_are_dropped_and_the_others_renumbered() -> None:

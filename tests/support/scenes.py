@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from nerfcl.scenes.cameras import Camera, camera_rays, focal_from_angle, look_at
+from nerfcl.scenes.lenses import Lens, lens_row
 from nerfcl.scenes.scene import Box, Scene, Views
 
 Position = tuple[float, float, float]
@@ -74,6 +76,12 @@ def numbered_views(count: int, *, first: int = 0, width: int = 4, height: int = 
     poses[:, 0, 3] = numbers.float()
     intrinsics = torch.stack([100.0 + numbers, 200.0 + numbers, 300.0 + numbers, 400.0 + numbers], -1)
     return Views(torch.stack([view, row, column], -1).byte(), poses, intrinsics, tuple(map(str, numbers.tolist())))
+
+
+def with_lens(views: Views, k1: float = 0.1) -> Views:
+    """The same views, taken through a lens."""
+    rows = [lens_row(row, Lens.PERSPECTIVE, {"k1": k1}) for row in views.intrinsics.tolist()]
+    return replace(views, intrinsics=torch.tensor(rows))
 
 
 def views_at(places: Sequence[Position]) -> Views:
