@@ -28,7 +28,7 @@ _ITERATIONS = 12
 class Lens(IntEnum):
     """Kinds of lenses, named as in COLMAP and OpenCV.
 
-    The first three distort a point w with r = |w| into w (1 + k1 r^2 + ...) / (1 + d1 r^2 + ...) + tangential + prism
+    The first three distort a point w of length r into w (1 + k1 r^2 + ...) / (1 + d1 r^2 + ...) + tangential + prism
     (Brown 1971; OpenCV, "Camera calibration and 3D reconstruction").
     """
 
