@@ -136,6 +136,15 @@ def test_paths_of_other_machines_are_found(name: str, tmp_path: Path) -> None:
     assert 3 in numbers(scene.train) + numbers(scene.val) + numbers(scene.test)
 
 
+def test_what_is_not_used_is_said(tmp_path: Path) -> None:
+    def change(content: Content) -> None:
+        for entry in content["frames"][:5]:
+            entry["mask_path"] = "masks/none.png"
+
+    notes = load_scene(write_capture(tmp_path, change)).notes
+    assert notes[0] == "transforms.json: 'mask_path' of 5 frames is not used"
+
+
 def test_a_scaled_rotation_is_normalised(tmp_path: Path) -> None:
     def change(content: Content) -> None:
         matrix = np.array(content["frames"][1]["transform_matrix"])

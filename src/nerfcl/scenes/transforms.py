@@ -36,6 +36,7 @@ _LENSES = {
     **dict.fromkeys(("SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "OPENCV_FISHEYE"), Lens.FISHEYE),
     "EQUIRECTANGULAR": Lens.EQUIRECTANGULAR,
 }
+_UNUSED = ("mask_path", "depth_file_path")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
@@ -61,7 +62,7 @@ def load(root: Path, request: LoadRequest) -> Scene:
     notes: list[str] = []
     whole = root / _WHOLE
     is_split = any((root / _file_of(split)).exists() for split in SPLITS)
-    splits = _split_files(root) if is_split or not whole.exists() else _split_frames(root, whole, notes)
+    splits = _split_files(root, notes) if is_split or not whole.exists() else _split_frames(root, whole, notes)
     if not splits["val"]:
         splits["train"], splits["val"] = without_validation(splits["train"])
         count = len(splits["val"])
@@ -81,7 +82,7 @@ def load(root: Path, request: LoadRequest) -> Scene:
     )
 
 
-def _split_files(root: Path) -> dict[str, list[Photo]]:
+def _split_files(root: Path, notes: list[str]) -> dict[str, list[Photo]]:
     """Read the photographs of a file for each split."""
     splits: dict[str, list[Photo]] = {"val": []}
     for split in SPLITS:
@@ -89,6 +90,7 @@ def _split_files(root: Path) -> dict[str, list[Photo]]:
         if split == "val" and not path.exists():
             continue
         frames = Frames.read(path, _advice(root))
+        notes.extend(frames.unused())
         files = [frames.image_file(root, index) for index in range(len(frames))]
         check_all_there(files)
         splits[split] = [frames.photo(index, file) for index, file in enumerate(files)]
@@ -98,6 +100,7 @@ def _split_files(root: Path) -> dict[str, list[Photo]]:
 def _split_frames(root: Path, path: Path, notes: list[str]) -> dict[str, list[Photo]]:
     """Read the photographs of one file, and divide them."""
     frames = Frames.read(path, "restore it")
+    notes.extend(frames.unused())
     files = [frames.image_file(root, index) for index in range(len(frames))]
     there = [index for index, file in enumerate(files) if file.exists()]
     if len(there) < len(files):
@@ -181,6 +184,12 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def unused(self) -> list[str]:
+        """Say what the frames have that is not used."""
+        frames = [entry for entry in self.entries if isinstance(entry, dict)]
+        counts = {key: sum(key in entry for entry in frames) for key in _UNUSED}
+        return [f"{self.path.name}: '{key}' of {count} frames is not used" for key, count in counts.items() if count]
 
     def image_file(self, root: Path, index: int) -> Path:
         """Find a frame's image from its `file_path`, which may lack a suffix or come from another machine.
