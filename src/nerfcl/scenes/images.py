@@ -31,12 +31,10 @@ class Header:
     Attributes:
         size: (width, height) in pixels, as stored.
         upright: (width, height) in pixels, turned as the EXIF orientation says.
-        has_alpha: whether pixels may be transparent.
     """
 
     size: Size
     upright: Size
-    has_alpha: bool
 
 
 class UnreadableImage(NerfclError):
@@ -84,7 +82,7 @@ def read_header(file: Path) -> Header:
             turned = False
         width, height = image.size
         upright = (height, width) if turned else (width, height)
-        return Header((width, height), upright, "A" in image.mode or "transparency" in image.info)
+        return Header((width, height), upright)
 
 
 def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:

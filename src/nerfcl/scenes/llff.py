@@ -15,6 +15,7 @@ from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_images, size_of_first
 from nerfcl.scenes.names import view_names
 from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
+from nerfcl.scenes.splits import FEWEST, SPLITS, split_of
 
 HAS_SPHERIC_POSES = True
 
@@ -36,9 +37,7 @@ def recognises(root: Path) -> bool:
 def load(root: Path, request: LoadRequest) -> Scene:
     """Load a scene in LLFF layout, in the world frame of `average_pose` or `upright_pose`.
 
-    Poses are scaled so that the smallest near bound is 4/3. Of the images sorted by name, 0, 8, 16, ... are test views,
-    as is customary; 3, 11, 19, ... are validation views, since 4, 12, ... would leave the left side of the common scene
-    "fern" without any; the others are train views.
+    Poses are scaled so that the smallest near bound is 4/3. The images sorted by name are divided by `split_of`.
 
     Args:
         root: folder with `poses_bounds.npy` and folders `images`, `images_2`, `images_4`, ... The smallest images at
@@ -66,11 +65,9 @@ def load(root: Path, request: LoadRequest) -> Scene:
         images,
         torch.from_numpy(poses.astype(np.float32)),
         _intrinsics(rows, images.shape[2], images.shape[1]),
-        tuple(_split(index) + name for index, name in enumerate(view_names("", files, root))),
+        tuple(split_of(index) + name for index, name in enumerate(view_names("", files, root))),
     )
-    train, val, test = (
-        views.select([i for i in range(len(views)) if _split(i) == split]) for split in ("train", "val", "test")
-    )
+    train, val, test = (views.select([i for i in range(len(views)) if split_of(i) == split]) for split in SPLITS)
     name = root.resolve().name
     if request.spheric_poses:
         box = box_seen_by(train.poses, train.intrinsics, train.width)
@@ -82,10 +79,6 @@ def load(root: Path, request: LoadRequest) -> Scene:
             Argument("spheric_poses"),
         )
     return Scene(name, train, val, test, _BLACK, Box((-1.0, -1.0, -1.0), 2.0), ndc)
-
-
-def _split(index: int) -> str:
-    return {0: "test", 3: "val"}.get(index % 8, "train")
 
 
 def read_rows(path: Path) -> np.ndarray:
@@ -114,8 +107,8 @@ def read_rows(path: Path) -> np.ndarray:
         raise NerfclError(f"{path}: is not an array of numbers ({reason}); restore it from its source") from None
     if rows.ndim != 2 or rows.shape[1] != 17:
         raise NerfclError(f"{path}: must be an N x 17 array, found shape {rows.shape}; restore it from its source")
-    if len(rows) < 4:
-        raise NerfclError(f"{path}: has {len(rows)} poses; at least 4 are needed for train, val and test views")
+    if len(rows) < FEWEST:
+        raise NerfclError(f"{path}: has {len(rows)} poses; at least {FEWEST} are needed for train, val and test views")
     _check(path, np.isfinite(rows).min(1), "NaN or infinity")
     positive = rows[:, [4, 9, 14, 15]].min(1) > 0.0
     _check(path, positive, "a height, width, focal length or near bound that is not positive")

@@ -240,7 +240,7 @@ class Frames:
         """
         entry, where = self.entries[index], f"{self.path}: frame {index}"
         try:
-            matrix = np.asarray(entry.get("transform_matrix") if isinstance(entry, dict) else None, dtype=np.float64)
+            matrix = np.asarray(entry.get("transform_matrix"), dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             matrix = np.empty(0)
         if matrix.shape == (3, 4):
