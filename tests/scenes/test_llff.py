@@ -86,6 +86,13 @@ def folder(tmp_path: Path) -> Path:
     return write_llff(tmp_path / "plants", forward_facing())
 
 
+def test_the_longer_side_may_be_limited(folder: Path) -> None:
+    whole, small = load_scene(folder).train, load_scene(folder, max_side=16).train
+    assert max(small.width, small.height) == 16 < max(whole.width, whole.height)
+    factors = torch.tensor([small.width / whole.width, small.height / whole.height] * 2)
+    torch.testing.assert_close(small.intrinsics, whole.intrinsics * factors)
+
+
 def ends_of_rays(scene: Scene) -> torch.Tensor:
     """Where the rays through the centres of all train pixels begin and end in the scene's coordinates, (2, R, 3)."""
     assert scene.ndc is not None

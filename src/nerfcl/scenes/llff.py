@@ -14,6 +14,7 @@ from nerfcl.scenes.cameras import pixel_rays
 from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_images, size_of_first
 from nerfcl.scenes.names import view_names
+from nerfcl.scenes.photos import fitted_size
 from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
 from nerfcl.scenes.splits import FEWEST, SPLITS, split_of
 
@@ -51,6 +52,7 @@ def load(root: Path, request: LoadRequest) -> Scene:
     path, size = root / "poses_bounds.npy", request.size
     rows = read_rows(path)
     files, original = _image_files(root, size, rows)
+    size = fitted_size(files[0], original, request)
     poses = opengl_poses(rows)
     world = upright_pose(poses) if request.spheric_poses else average_pose(poses)
     poses = np.linalg.inv(world) @ poses

@@ -62,21 +62,30 @@ class Photo:
         return self.header.upright if self.is_turned else self.header.size
 
 
+def fitted_size(file: Path, shown: Size, request: LoadRequest) -> Size:
+    """Return the requested (width, height) of views of a picture, or its own, scaled as requested.
+
+    Raises:
+        NerfclError: that is too small; names the file.
+    """
+    factor = 1.0 if request.max_side is None else min(request.max_side / max(shown), 1.0)
+    size = request.size or (round(shown[0] * factor), round(shown[1] * factor))
+    if min(size) < SMALLEST_IMAGE:
+        scaled = f", {_shape(size)} when scaled" if factor < 1.0 else ""
+        raise NerfclError(
+            f"{file}: is {_shape(shown)} pixels{scaled}; images must be at least {SMALLEST_IMAGE} pixels wide and high"
+        )
+    return size
+
+
 def common_size(photos: Sequence[Photo], request: LoadRequest) -> Size:
-    """Choose the (width, height) of a scene's views: the requested one, or that of the first, scaled as requested.
+    """Choose the (width, height) of a scene's views, which is that of the first; see `fitted_size`.
 
     Raises:
         NerfclError: an image is too small, or of another shape than the first; names it.
     """
     first = photos[0].shown
-    factor = 1.0 if request.max_side is None else min(request.max_side / max(first), 1.0)
-    size = request.size or (round(first[0] * factor), round(first[1] * factor))
-    if min(size) < SMALLEST_IMAGE:
-        scaled = f", {_shape(size)} when scaled" if factor < 1.0 else ""
-        raise NerfclError(
-            f"{photos[0].file}: is {_shape(first)} pixels{scaled}; images must be at least {SMALLEST_IMAGE} pixels "
-            "wide and high"
-        )
+    size = fitted_size(photos[0].file, first, request)
     for photo in photos:
         if not _same_aspect(photo.shown, first):
             raise NerfclError(
