@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from nerfcl.reports.style import colour_of, new_figure, save
 
 CURVES = Path(__file__).parents[1] / "docs/images/speed.png"
@@ -20,7 +22,9 @@ def draw_curves(panels: Sequence[tuple[str, Sequence[Line]]], path: Path) -> Non
             seconds, psnr = ([point[key] for point in points] for key in ("seconds", "psnr"))
             axes.plot(seconds, psnr, marker="os"[index % 2], color=colour_of(index), label=name)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(title, fontsize=10.5)
         axes.set_xlabel("training, seconds")
         axes.set_ylabel("PSNR on test views, dB")
