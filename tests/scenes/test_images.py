@@ -15,7 +15,9 @@ from PIL import Image
 
 from nerfcl.errors import NerfclError
 from nerfcl.scenes import images
-from nerfcl.scenes.images import UnreadableImage, read_image, read_images, size_of_first
+from nerfcl.scenes.format import LoadRequest
+from nerfcl.scenes.images import UnreadableImage, read_header, read_image, read_images
+from nerfcl.scenes.photos import fitted_size
 from support.pictures import noise
 
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
@@ -88,8 +90,9 @@ def test_images_that_do_not_fit_are_refused(
 def test_first_image_must_be_large_enough_for_ssim_unless_it_is_resized(tmp_path: Path) -> None:
     file = saved(noise(10, 16), tmp_path / "a.png")
     with pytest.raises(NerfclError, match=re.escape(f"{file}: is 16x10 pixels") + ".*at least 11"):
-        size_of_first(file, None)
-    assert size_of_first(file, (11, 11)) == (16, 10)
+        fitted_size(file, read_header(file).size, LoadRequest())
+    assert read_header(file).size == (16, 10)
+    assert fitted_size(file, (16, 10), LoadRequest(size=(11, 11))) == (11, 11)
 
 
 # --- what reading costs ---

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from nerfcl.errors import Argument, NerfclError
-from nerfcl.scenes.scene import SMALLEST_IMAGE, Colour
+from nerfcl.scenes.scene import Colour
 
 Size = tuple[int, int]
 
@@ -83,25 +83,6 @@ def read_header(file: Path) -> Header:
         width, height = image.size
         upright = (height, width) if turned else (width, height)
         return Header((width, height), upright)
-
-
-def size_of_first(file: Path, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Read the (width, height) of a scene's first image, which all others must match.
-
-    Args:
-        file: the image.
-        size: size that images are resized to; None keeps the original, which must then be large enough.
-
-    Raises:
-        NerfclError: the image is missing, damaged or too small.
-    """
-    with open_image(file) as first:
-        width, height = first.size
-    if size is None and min(width, height) < SMALLEST_IMAGE:
-        raise NerfclError(
-            f"{file}: is {width}x{height} pixels; images must be at least {SMALLEST_IMAGE} pixels wide and high"
-        )
-    return width, height
 
 
 def read_rgba(file: Path, original: tuple[int, int] | None = None, *, upright: bool = False) -> Image.Image:

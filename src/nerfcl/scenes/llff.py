@@ -12,7 +12,7 @@ from torch import Tensor
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.cameras import pixel_rays
 from nerfcl.scenes.format import LoadRequest
-from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_images, size_of_first
+from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_images
 from nerfcl.scenes.names import view_names
 from nerfcl.scenes.photos import fitted_size
 from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
@@ -241,7 +241,6 @@ def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> 
             f"{files[0].parent}: has {len(files)} images, but poses_bounds.npy has {len(rows)} poses; "
             "restore the missing images, or remove those that do not belong there"
         )
-    size_of_first(files[0], size)
     height, width = rows[0, [4, 9]]
     if abs(original[0] / original[1] / (width / height) - 1.0) > 0.02:
         raise NerfclError(
