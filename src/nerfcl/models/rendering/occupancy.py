@@ -53,7 +53,7 @@ class OccupancySettings:
     cells: int = 64
     steps: int = 128
     samples: int = 24
-    early_steps: int = 256
+    early_steps: int = 1024
     early_samples: int = 2**14
     uniform: float = 0.85
     occ_threshold: float = 0.02
