@@ -34,7 +34,9 @@ class SceneSettings:
 
     Attributes:
         data: "builtin" (the built-in truck) or a scene folder.
-        size: (width, height) to resize images to (LANCZOS).
+        size: (width, height) to resize images to (LANCZOS); None keeps their shape.
+        max_side: largest width and height in pixels, if `size` is None; None is 64 for renderings, whose images are
+            transparent, and 256 for photographs.
         spheric_poses: for scenes in LLFF layout: the cameras surround an object, instead of facing forward.
         pixel_center: where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
 
@@ -44,13 +46,21 @@ class SceneSettings:
     """
 
     data: str = "builtin"
-    size: tuple[int, int] = (64, 64)
+    size: tuple[int, int] | None = None
+    max_side: int | None = None
     spheric_poses: bool = False
     pixel_center: float = 0.5
 
     def load(self, track: Track = untracked) -> Scene:
         """Load the scene; see `load_scene`."""
-        return load_scene(self.data, self.size, track, spheric_poses=self.spheric_poses, pixel_center=self.pixel_center)
+        return load_scene(
+            self.data,
+            self.size,
+            track,
+            max_side=self.max_side or "auto",
+            spheric_poses=self.spheric_poses,
+            pixel_center=self.pixel_center,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

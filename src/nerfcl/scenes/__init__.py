@@ -8,7 +8,7 @@ from typing import cast
 
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.progress import Track, untracked
-from nerfcl.scenes.format import LoadRequest, SceneFormat
+from nerfcl.scenes.format import LoadRequest, MaxSide, SceneFormat
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Box, Ndc, Scene, Views, with_pixel_center
 
 __all__ = ["FORMATS", "Box", "Ndc", "Scene", "Views", "load_scene"]
@@ -26,7 +26,7 @@ def load_scene(
     size: tuple[int, int] | None = None,
     track: Track = untracked,
     *,
-    max_side: int | None = None,
+    max_side: MaxSide = None,
     spheric_poses: bool = False,
     pixel_center: float = 0.5,
 ) -> Scene:
@@ -36,7 +36,8 @@ def load_scene(
         data: "builtin" for the built-in truck, or a folder in one of the `FORMATS`.
         size: (width, height) to resize images to (LANCZOS); None keeps their shape.
         track: iterates over the images and may show progress.
-        max_side: largest width and height of the images in pixels, if `size` is None; None keeps their size.
+        max_side: largest width and height of the images in pixels, if `size` is None; None keeps their size, and "auto"
+            is 64 where the images are transparent (renderings), or else 256 (photographs).
         spheric_poses: for formats that support both (LLFF): the cameras surround an object, instead of facing forward.
         pixel_center: where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
 
@@ -45,7 +46,7 @@ def load_scene(
     """
     if size is not None and min(size) < SMALLEST_IMAGE:
         raise NerfclError(Argument("size", size), f": images must be at least {SMALLEST_IMAGE} pixels wide and high")
-    if max_side is not None and max_side < SMALLEST_IMAGE:
+    if isinstance(max_side, int) and max_side < SMALLEST_IMAGE:
         raise NerfclError(
             Argument("max_side", max_side), f": images must be at least {SMALLEST_IMAGE} pixels wide and high"
         )

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from nerfcl.progress import Track, untracked
 from nerfcl.scenes.scene import Scene
+
+
+MaxSide = int | Literal["auto"] | None
+
+RENDERING_SIDE = 64  # pixels
+PHOTOGRAPH_SIDE = 256  # pixels
 
 
 @dataclass(frozen=True)
@@ -16,13 +22,14 @@ class LoadRequest:
 
     Attributes:
         size: (width, height) to resize images to (LANCZOS); None keeps their shape.
-        max_side: largest width and height of images in pixels, if `size` is None; None keeps their size.
+        max_side: largest width and height of images in pixels, if `size` is None; None keeps their size, and "auto" is
+            `RENDERING_SIDE` where the first image is transparent, or else `PHOTOGRAPH_SIDE`.
         spheric_poses: the cameras surround an object and look at it; only set for formats with `HAS_SPHERIC_POSES`.
         track: iterates over the images and may show progress.
     """
 
     size: tuple[int, int] | None = None
-    max_side: int | None = None
+    max_side: MaxSide = None
     spheric_poses: bool = False
     track: Track = untracked
 

@@ -31,10 +31,12 @@ class Header:
     Attributes:
         size: (width, height) in pixels, as stored.
         upright: (width, height) in pixels, turned as the EXIF orientation says.
+        has_alpha: whether pixels may be transparent.
     """
 
     size: Size
     upright: Size
+    has_alpha: bool
 
 
 class UnreadableImage(NerfclError):
@@ -82,7 +84,8 @@ def read_header(file: Path) -> Header:
             turned = False
         width, height = image.size
         upright = (height, width) if turned else (width, height)
-        return Header((width, height), upright)
+        has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+        return Header((width, height), upright, has_alpha)
 
 
 def read_rgba(file: Path, original: tuple[int, int] | None = None, *, upright: bool = False) -> Image.Image:

@@ -14,7 +14,7 @@ import torch
 from nerfcl.errors import NerfclError
 from nerfcl.progress import Track
 from nerfcl.scenes.cameras import FARTHEST
-from nerfcl.scenes.format import LoadRequest
+from nerfcl.scenes.format import PHOTOGRAPH_SIDE, RENDERING_SIDE, LoadRequest
 from nerfcl.scenes.images import Header, Size, check_memory, read_image
 from nerfcl.scenes.lenses import PINHOLE, joined
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Colour, Views
@@ -62,13 +62,16 @@ class Photo:
         return self.header.upright if self.is_turned else self.header.size
 
 
-def fitted_size(file: Path, shown: Size, request: LoadRequest) -> Size:
+def fitted_size(file: Path, shown: Size, request: LoadRequest, *, has_alpha: bool = False) -> Size:
     """Return the requested (width, height) of views of a picture, or its own, scaled as requested.
 
     Raises:
         NerfclError: that is too small; names the file.
     """
-    factor = 1.0 if request.max_side is None else min(request.max_side / max(shown), 1.0)
+    side = request.max_side
+    if side == "auto":
+        side = RENDERING_SIDE if has_alpha else PHOTOGRAPH_SIDE
+    factor = 1.0 if side is None else min(side / max(shown), 1.0)
     size = request.size or (round(shown[0] * factor), round(shown[1] * factor))
     if min(size) < SMALLEST_IMAGE:
         scaled = f", {_shape(size)} when scaled" if factor < 1.0 else ""
@@ -85,7 +88,7 @@ def common_size(photos: Sequence[Photo], request: LoadRequest) -> Size:
         NerfclError: an image is too small, or of another shape than the first; names it.
     """
     first = photos[0].shown
-    size = fitted_size(photos[0].file, first, request)
+    size = fitted_size(photos[0].file, first, request, has_alpha=photos[0].header.has_alpha)
     for photo in photos:
         if not _same_aspect(photo.shown, first):
             raise NerfclError(
