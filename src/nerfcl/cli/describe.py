@@ -119,6 +119,8 @@ def _watching(experiment: Experiment, folder: Path) -> Experiment:
 def _applied_without_strategy(start: Any, options: Mapping[str, Any]) -> tuple[Experiment, dict[str, Any]]:
     """Apply options to everything but the strategy; return those that may be its hyperparameters as well."""
     wanted = {name: value for name, value in options.items() if name not in _APART}
+    if "max_side" in wanted and "img_wh" not in wanted:  # a size of the description that is begun from would win
+        wanted["img_wh"] = None
     base, unknown = applied(replace(start, strategy=FineTune()), wanted)
     # Rays per pixel apply to the entire run, but a strategy may need them as well.
     both = {name for name in ("rays_per_pixel",) if name in wanted}

@@ -59,7 +59,8 @@ class SharedOptions:
         config: Start from the description in an output folder's config.json, which may have been edited; other options
             override it.
         data: Scene: "builtin" (the built-in truck), or a folder with a transforms.json or in LLFF layout.
-        img_wh: Width and height to resize images to (LANCZOS).
+        img_wh: Width and height to resize images to (LANCZOS), instead of --max-side.
+        max_side: Largest width and height of images in pixels; they keep their shape.
         spheric_poses: LLFF scenes: the cameras surround an object, instead of facing forward.
         pixel_center: Where rays pass through pixels: 0.5 is the centre, 0.0 reproduces the reference project.
         rays: New rays per step.
@@ -112,7 +113,8 @@ class SharedOptions:
 
     config: Annotated[Path | None, _arg("PATH")] = None
     data: Annotated[str | None, _arg("STR", "builtin")] = None
-    img_wh: Annotated[tuple[int, int] | None, _arg("INT INT", "64 64")] = None
+    img_wh: Annotated[tuple[int, int] | None, _arg("INT INT")] = None
+    max_side: Annotated[int | None, _arg("INT", "256; images with transparency: 64")] = None
     spheric_poses: bool = False
     pixel_center: Annotated[float | None, _arg("FLOAT", "0.5")] = None
     rays: Annotated[int | None, _arg("INT", "1024")] = None

@@ -263,5 +263,9 @@ def _differing(one: Experiment, other: Experiment, without: Collection[str] = ()
     first, second = values(one), values(other)
     names = {name for name in {**first, **second} if first.get(name, []) != second.get(name, [])}
     # Where one leaves the images' size open, only the digest of the images tells whether it is the same.
-    left_open = any(not any(map(any, (v.get("img_wh", []), v.get("max_side", [])))) for v in ()) 
+    left_open = not (_sizes(first) and _sizes(second))
     return names - {"img_wh", "max_side"} if left_open else names
+
+
+def _sizes(values: dict[str, list[Any]]) -> list[Any]:
+    return [value for name in ("img_wh", "max_side") for value in values.get(name, []) if value is not None]
