@@ -46,6 +46,7 @@ def run_command(command: Any, line: str) -> None:
                     command.checkpoint,
                     command.data,
                     command.img_wh,
+                    command.max_side,
                     command.split,
                     command.view,
                     command.rays_per_pixel,

@@ -300,7 +300,8 @@ class Evaluate:
     Attributes:
         checkpoint: A .pt or .ckpt file written by a run, an OnlineLearner, train.py or train_online.py.
         data: Scene: "builtin" or a scene folder.
-        img_wh: Width and height to render.
+        img_wh: Width and height to render, instead of --max-side.
+        max_side: Largest width and height to render in pixels.
         split: Split of the views: train, val or test.
         view: Task whose views are rendered: right, left, all, or "sector K/N".
         rays_per_pixel: Rays averaged over each pixel's area: 1, 4, 9, ...
@@ -311,6 +312,7 @@ class Evaluate:
     checkpoint: tyro.conf.Positional[Path]
     data: Annotated[str | None, _arg("STR", "the run's")] = None
     img_wh: Annotated[tuple[int, int] | None, _arg("INT INT", "the run's")] = None
+    max_side: Annotated[int | None, _arg("INT", "the run's")] = None
     split: Annotated[str | None, _arg("STR", "test; watched folder: train")] = None
     view: str = "all"
     rays_per_pixel: Annotated[int | None, _arg("INT", "the run's")] = None

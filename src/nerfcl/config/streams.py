@@ -116,7 +116,9 @@ class WatchedStream(StreamSettings):
 
     Attributes:
         folder: folder with a growing transforms.json.
-        size: (width, height) to resize images to.
+        size: (width, height) to resize images to; None keeps the shape of the first.
+        max_side: largest width and height in pixels, if `size` is None; None is 64 for renderings, whose images are
+            transparent, and 256 for photographs.
         chunk_frames: frames learned together; they are then discarded, except for what the strategy keeps.
         box: centre (x y z) and edge length of the mapped cube, world units; None is what the first chunk's cameras look
             at.
@@ -127,14 +129,17 @@ class WatchedStream(StreamSettings):
     """
 
     folder: Path
-    size: tuple[int, int] = (64, 64)
+    size: tuple[int, int] | None = None
+    max_side: int | None = None
     chunk_frames: int = 2
     box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        sized = min(self.size) >= SMALLEST_IMAGE
-        require(sized, self, "size", f"images must be at least {SMALLEST_IMAGE} pixels wide and high")
-        require(math.prod(self.size) <= MOST_PIXELS, self, "size", f"images may have at most {MOST_PIXELS:,} pixels")
+        size, side = self.size or (SMALLEST_IMAGE, SMALLEST_IMAGE), self.max_side or SMALLEST_IMAGE
+        least = f"images must be at least {SMALLEST_IMAGE} pixels wide and high"
+        require(min(size) >= SMALLEST_IMAGE, self, "size", least)
+        require(side >= SMALLEST_IMAGE, self, "max_side", least)
+        require(math.prod(size) <= MOST_PIXELS, self, "size", f"images may have at most {MOST_PIXELS:,} pixels")
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
         finite = self.box is None or all(map(math.isfinite, self.box))
         require(finite, self, "box", "must be four finite numbers")

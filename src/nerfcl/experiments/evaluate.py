@@ -37,6 +37,7 @@ class EvaluationRequest:
         checkpoint: file written by a run, an `OnlineLearner`, train.py or train_online.py.
         data: scene; None is the run's.
         size: (width, height) to render; None is the run's.
+        max_side: largest width and height to render in pixels, if `size` is None; None is the run's.
         split: "train", "val" or "test"; None is "test", or "train" for a watched folder, which has no other views.
         view: task whose views are rendered: "right", "left", "all", or "sector K/N".
         rays_per_pixel: rays averaged over each pixel's area; None is the run's.
@@ -47,6 +48,7 @@ class EvaluationRequest:
     checkpoint: Path
     data: str | None = None
     size: tuple[int, int] | None = None
+    max_side: int | None = None
     split: str | None = None
     view: str = "all"
     rays_per_pixel: int | None = None
@@ -116,7 +118,9 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
             f"{request.checkpoint}: was learned from frames pushed by a program; give a scene of the same place with ",
             Argument("data"),
         )
-    asked = replace(scene, data=request.data or scene.data, size=request.size or scene.size)
+    asked = replace(scene, data=request.data or scene.data)
+    if request.size or request.max_side:
+        asked = replace(asked, size=request.size, max_side=request.max_side)
     loaded, split = asked.load(track), request.split or "test"
     if request.data is None and asked == scene and checkpoint.data is not None:
         found = changes(checkpoint.data, {split: digest_of_views(getattr(loaded, split))})

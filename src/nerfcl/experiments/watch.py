@@ -60,7 +60,8 @@ def watch(
         raise NerfclError(Argument("schedule", optimiser.schedule, OptimiserSettings), why)
     check_boundaries(experiment.strategy, announced=False)
     with claimed_folder(folder, experiment, None, label=label, command=command):
-        source = WatchedFolder(stream.folder, stream.size, say=lambda text: print(f"nerfcl: {text}", file=sys.stderr))
+        request = LoadRequest(stream.size, stream.max_side or "auto")
+        source = WatchedFolder(stream.folder, request, say=lambda text: print(f"nerfcl: {text}", file=sys.stderr))
         learner, observed = _learn(experiment, stream, source, FrameOutputs.checkpoint(folder))
         names, scores, unread = _scores(learner, source, observed.seen - observed.waiting)
         results = {
@@ -116,7 +117,7 @@ def _model_for(experiment: Experiment, stream: WatchedStream, first: list[Views]
     else:
         views = Views.concatenate(first)
         box = box_seen_by(views.poses, views.intrinsics, views.width)
-    return OccupancyModelSettings.in_box(experiment.field, box, stream.size[0])
+    return OccupancyModelSettings.in_box(experiment.field, box, first[0].width)
 
 
 def _take_in(learner: OnlineLearner, frames: Iterable[Views], stopped: threading.Event) -> Observed:

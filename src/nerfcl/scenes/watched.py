@@ -29,13 +29,13 @@ class WatchedFolder:
 
     Attributes:
         root: the folder.
-        size: (width, height) to resize images to.
+        request: size of the images; if it gives none, frame 0 says which is theirs.
         poll: seconds between reads of the folder.
         say: called with what is waited for, if that takes long; the default says nothing.
     """
 
     root: Path
-    size: tuple[int, int]
+    request: LoadRequest
     poll: float = 0.05
     say: Callable[[str], object] = str
 
