@@ -18,6 +18,7 @@ from nerfcl.files import as_file_name, write_json, written_aside
 from nerfcl.reports.live.progress import track
 from nerfcl.scenes.cameras import pixel_offsets
 from nerfcl.scenes.digest import changes, digest_of_views
+from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.names import numbered
 from nerfcl.scenes.scene import Views
 from nerfcl.scenes.watched import WatchedFolder
@@ -140,7 +141,8 @@ def _learned(checkpoint: Checkpoint) -> int:
 
 def _watched_views(stream: WatchedStream, request: EvaluationRequest, count: int) -> Views:
     """Read the first `count` frames of a watched folder that can still be read; report others on standard error."""
-    source = WatchedFolder(stream.folder, request.size or stream.size)
+    asked = request if request.size or request.max_side else stream
+    source = WatchedFolder(stream.folder, LoadRequest(asked.size, asked.max_side or "auto"))
     found, why = [], ""
     for number in range(count):
         frame, problem = source.read(number)

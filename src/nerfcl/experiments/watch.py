@@ -21,6 +21,7 @@ from nerfcl.models.rendering.occupancy import OccupancyModelSettings
 from nerfcl.online.learner import OnlineLearner
 from nerfcl.online.settings import Observed
 from nerfcl.reports.live.progress import StreamLine
+from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
 from nerfcl.training.checkpoints import load_newest, previous_of

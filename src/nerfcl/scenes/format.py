@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 from nerfcl.progress import Track, untracked
 from nerfcl.scenes.scene import Scene
 
-
 MaxSide = int | Literal["auto"] | None
 
 RENDERING_SIDE = 64  # pixels

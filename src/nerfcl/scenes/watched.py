@@ -13,8 +13,9 @@ from PIL import Image
 
 from nerfcl.errors import NerfclError
 from nerfcl.files import read_json
+from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.images import UnreadableImage, on_background, read_rgba
-from nerfcl.scenes.photos import Photo, check_position, scaled_intrinsics
+from nerfcl.scenes.photos import Photo, check_position, fitted_size, scaled_intrinsics
 from nerfcl.scenes.scene import Views
 from nerfcl.scenes.transforms import WHITE, Frames
 
@@ -29,7 +30,7 @@ class WatchedFolder:
 
     Attributes:
         root: the folder.
-        request: size of the images; if it gives none, frame 0 says which is theirs.
+        request: size of the images.
         poll: seconds between reads of the folder.
         say: called with what is waited for, if that takes long; the default says nothing.
     """
@@ -100,7 +101,8 @@ class WatchedFolder:
 
     def _views(self, photo: Photo, rgba: Image.Image) -> Views:
         check_position(photo)
-        images = torch.from_numpy(on_background(rgba, self.size, WHITE))[None]
+        size = fitted_size(photo.file, photo.shown, self.request, has_alpha=photo.header.has_alpha)
+        images = torch.from_numpy(on_background(rgba, size, WHITE))[None]
         pose = torch.from_numpy(photo.pose.astype(np.float32))[None]
-        intrinsics = torch.tensor([scaled_intrinsics(photo, self.size)], dtype=torch.float32)
+        intrinsics = torch.tensor([scaled_intrinsics(photo, size)], dtype=torch.float32)
         return Views(images, pose, intrinsics, (photo.file.stem,))
