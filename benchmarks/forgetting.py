@@ -29,6 +29,7 @@ from nerfcl.files import written_aside
 from nerfcl.reports.text import human_bytes
 
 DOCS = Path(__file__).parents[1] / "docs"
+SIZE = (64, 64)  # pixels
 CONTRAST = "contrast=replay:memory-fill=contrast"
 FEW = "20480 rays=replay:memory-fill=contrast,memory-rays=20480"
 FEW_AND_SNAPSHOT = "20480 rays and a snapshot=replay+:memory-rays=20480"
@@ -75,6 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     budgets = Compare(
         data=options.data,
+        img_wh=SIZE,
         strategies=("all", CONTRAST, FEW, FEW_AND_SNAPSHOT),
         budget_bytes=("64K", "256K", "1M", "4M"),
         seeds=_named(options.seeds),
@@ -83,6 +85,7 @@ def main() -> None:
     )
     sectors = Compare(
         data=options.data,
+        img_wh=SIZE,
         tasks=("sectors:10",),
         strategies=SECTORS,
         budget_bytes=("4M",),
@@ -91,6 +94,7 @@ def main() -> None:
         out=options.runs / "sectors",
     )
     builtin = Compare(
+        img_wh=SIZE,
         strategies=("all", CONTRAST),
         budget_bytes=("256K",),
         seeds=_named(options.builtin_seeds),
@@ -173,8 +177,7 @@ def _page(budgets: Part, sectors: Part, builtin: Part, jobs: int) -> list[str]:
     lego, ten, truck = budgets.rows(), sectors.rows(), builtin.rows()
     experiment = budgets.comparison.experiment
     assert experiment.scene is not None
-    width, height = experiment.scene.size
-    scene = f"{Path(experiment.scene.data).name} at {width}x{height}"
+    scene = f"{Path(experiment.scene.data).name} at {SIZE[0]}x{SIZE[1]}"
     steps = f"{experiment.training.steps} steps of {experiment.training.rays} new rays a task"
     return [
         "# What is forgotten, and what it costs to remember",

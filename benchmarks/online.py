@@ -27,6 +27,7 @@ from nerfcl.files import written_aside
 from nerfcl.reports.text import human_bytes
 
 DOCS = Path(__file__).parents[1] / "docs"
+SIZE = (64, 64)  # pixels
 SMALL = {
     "finetune": "fine-tuning",
     "random=replay:memory-fill=random": "replay, 20,480 rays, drawn evenly",
@@ -59,6 +60,7 @@ def main() -> None:
     runs = options.runs or Path("outputs") / name
     command = CompareOnline(
         data=options.data or lego_or_builtin(),
+        img_wh=SIZE,
         order="file" if large else "nearest",
         chunk_frames=_frames_of_a_tenth(options.data) if large else 2,
         steps=options.steps or (2000 if large else 32),
@@ -90,7 +92,7 @@ def _page(comparison: Comparison, arms: dict[str, str], rows: list[dict[str, Any
     assert scene is not None
     assert isinstance(stream, FrameStream)
     frames = f"chunks of {stream.chunk_frames} frames, {training.steps} steps of {training.rays} new rays each"
-    title = f"{Path(scene.data).name} at {scene.size[0]}x{scene.size[1]}"
+    title = f"{Path(scene.data).name} at {SIZE[0]}x{SIZE[1]}"
     command = "python benchmarks/online.py" + (" --experiment large --data SPIRAL" if large else "")
     name = "online-large" if large else "online"
     return [

@@ -76,6 +76,7 @@ def main() -> None:
             describe_comparison(
                 Compare(
                     data=options.data,
+                    img_wh=(64, 64),
                     steps=options.steps,
                     pixel_center=center,
                     strategies=tuple(arm.configuration for arm in ARMS),

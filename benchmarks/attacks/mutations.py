@@ -30,6 +30,7 @@ from nerfcl.cli.main import main
 from nerfcl.errors import NerfclError
 from nerfcl.experiments.evaluate import EvaluationRequest, evaluate_checkpoint
 from nerfcl.scenes import load_scene
+from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.watched import WatchedFolder
 
 from .folders import SMALL, small_scene, write_scene, write_watched
@@ -137,7 +138,7 @@ def _use_scene_as_it_is(folder: Path, out: Path) -> None:
 
 
 def _use_watched(folder: Path, out: Path) -> None:
-    source = WatchedFolder(folder, (16, 16))
+    source = WatchedFolder(folder, LoadRequest((16, 16)))
     for number in range(3):
         source.read(number)
 

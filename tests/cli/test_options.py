@@ -24,6 +24,7 @@ from nerfcl.experiments.evaluate import EvaluationRequest
 from nerfcl.experiments.make_scene import MakeSceneSettings
 from nerfcl.experiments.workers import Workers
 from nerfcl.models.fields import FIELDS
+from nerfcl.scenes.format import PHOTOGRAPH_SIDE
 from nerfcl.strategies import STRATEGIES
 from nerfcl.strategies.finetune import FineTune
 
@@ -32,6 +33,7 @@ TRAININGS = {Run: "run", Compare: "compare", Online: "online", CompareOnline: "c
 APART = {"field", "strategy", "strategies", "seeds", "jobs", "out"}
 # How defaults are told that are None in the description, since they depend on something else.
 DECIDED_LATER = {
+    "max_side": str(PHOTOGRAPH_SIDE),
     "max_resolution": "the images' width - 1",
     "frames": "all",
     "test_every": "a fifth of the stream",
@@ -104,7 +106,7 @@ def test_every_option_with_a_default_tells_it(command: type) -> None:
     """But those that take the place of others, and switches, which are off."""
     silent = {field.name for field in fields(command)} - told_by(command).keys() - {"switched_off"}
     switches = {field.name for field in fields(command) if field.default is False}
-    instead = {"config", "epochs", "watch", "budget_bytes", "ray"}
+    instead = {"config", "img_wh", "epochs", "watch", "budget_bytes", "ray"}
     assert silent - switches == instead & {field.name for field in fields(command)}
     for parts, experiment in described_by(command):
         for switch in switches:

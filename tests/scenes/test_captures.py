@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from nerfcl.scenes import load_scene
+from nerfcl.scenes.format import MaxSide
 from nerfcl.scenes.lenses import Lens, lens_row
 from nerfcl.scenes.scene import Views
 from scenes.loading import refusal
@@ -61,6 +62,31 @@ def test_intrinsics_of_the_file_and_of_frames(tmp_path: Path) -> None:
     assert (half.width, half.height) == (24, 32)
     torch.testing.assert_close(half.intrinsics[1], torch.tensor([30.0, 31.0, 12.5, 15.5]))
     assert (load_scene(root, max_side=500).train.width, load_scene(root, (20, 20)).train.width) == (WIDTH, 20)
+
+
+def test_photographs_have_256_pixels_and_renderings_64_unless_a_size_is_given(tmp_path: Path) -> None:
+    sides: tuple[MaxSide, ...] = ("auto", 100, None)
+    sizes = {}
+    for name, mode in (("photographs", "RGB"), ("renderings", "RGBA")):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new(mode, (500, 300)).save(tmp_path / name / f"{number}.png")
+        frames = [{"file_path": f"{n}.png", "transform_matrix": ring_pose(90.0 * n).tolist()} for n in range(4)]
+        (tmp_path / name / "transforms.json").write_text(json.dumps({"camera_angle_x": 0.8, "frames": frames}))
+        for side in sides:
+            train = load_scene(tmp_path / name, max_side=side).train
+            sizes[name, side] = (train.width, train.height)
+    assert sizes["photographs", "auto"] == (256, 154)
+    assert sizes["renderings", "auto"] == (64, 38)
+    assert sizes["photographs", 100] == sizes["renderings", 100] == (100, 60)
+    assert sizes["photographs", None] == sizes["renderings", None] == (500, 300)
+    assert load_scene(tmp_path / "photographs", (20, 30), max_side="auto").train.width == 20
+
+
+def test_stretched_images_are_told(tmp_path: Path) -> None:
+    root = write_capture(tmp_path)
+    assert not any("stretched" in note for note in load_scene(root, (24, 32)).notes)
+    assert any("48x64 are stretched to 32x32" in note for note in load_scene(root, (32, 32)).notes)
 
 
 def test_angles_of_view_without_focal_lengths(tmp_path: Path) -> None:

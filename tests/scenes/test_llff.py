@@ -201,6 +201,14 @@ def test_smallest_images_that_are_wide_enough_are_resized(
     assert np.array_equal(loaded.test.images[1].numpy(), np.asarray(expected))
 
 
+def test_smallest_images_that_are_large_enough_serve_a_longest_side(tmp_path: Path) -> None:
+    root = write_llff(tmp_path / "plants", forward_facing(), {"images": 1, "images_2": 2})
+    with Image.open(root / "images_2" / "image008.png") as half:
+        expected = np.asarray(half)
+    small = load_scene(root, max_side=max(half.size)).test
+    assert np.array_equal(small.images[1].numpy(), expected)
+
+
 def test_cameras_around_something(tmp_path: Path) -> None:
     root = write_llff(tmp_path / "ring", ring())
     loaded = load_scene(root, SMALL, spheric_poses=True)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from nerfcl.errors import NerfclError
 from nerfcl.scenes import watched
+from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.watched import WatchedFolder
 from scenes.recording import list_of, png_of, record
 from support.scenes import TINY_ANGLE, picture_of_ball, ring_pose
@@ -23,13 +24,16 @@ from support.waiting import PATIENCE, in_background
 
 
 def names_of(folder: Path, first: int = 0) -> list[str]:
-    return [frame.names[0] for frame in WatchedFolder(folder, (16, 16), poll=0.001).frames(first, lambda: False)]
+    return [
+        frame.names[0]
+        for frame in WatchedFolder(folder, LoadRequest((16, 16)), poll=0.001).frames(first, lambda: False)
+    ]
 
 
 def test_frames_are_what_the_files_say(tmp_path: Path) -> None:
     record(tmp_path, range(3))
     (tmp_path / "done").touch()
-    found = list(WatchedFolder(tmp_path, (16, 16)).frames(1, lambda: False))
+    found = list(WatchedFolder(tmp_path, LoadRequest((16, 16))).frames(1, lambda: False))
     assert [frame.names for frame in found] == [("r_1",), ("r_2",)]
     focal = 8.0 / math.tan(TINY_ANGLE / 2)
     for number, frame in zip((1, 2), found, strict=True):
@@ -38,9 +42,9 @@ def test_frames_are_what_the_files_say(tmp_path: Path) -> None:
         assert np.abs(frame.images[0].numpy() - on_white * 255.0).max() <= 0.5 + 1e-3
         torch.testing.assert_close(frame.poses[0], ring_pose(40.0 * number))
         assert frame.intrinsics[0].tolist() == pytest.approx([focal, focal, 8.0, 8.0])
-    (small,) = list(WatchedFolder(tmp_path, (8, 12)).frames(2, lambda: False))
-    assert small.images.shape == (1, 12, 8, 3)
-    assert small.intrinsics[0].tolist() == pytest.approx([focal / 2, focal * 12 / 16, 4.0, 6.0])
+    (small,) = list(WatchedFolder(tmp_path, LoadRequest((12, 20))).frames(2, lambda: False))
+    assert small.images.shape == (1, 20, 12, 3)
+    assert small.intrinsics[0].tolist() == pytest.approx([focal * 12 / 16, focal * 20 / 16, 6.0, 10.0])
 
 
 @pytest.mark.parametrize("listed_first", [False, True])
@@ -50,9 +54,9 @@ def test_half_a_frame_is_waited_for(listed_first: bool, tmp_path: Path) -> None:
         (tmp_path / "done").touch()
 
     camera = in_background(write)
-    taken = list(WatchedFolder(tmp_path, (16, 16), poll=0.001).frames(0, lambda: False))
+    taken = list(WatchedFolder(tmp_path, LoadRequest((16, 16)), poll=0.001).frames(0, lambda: False))
     camera.join(PATIENCE)
-    whole = list(WatchedFolder(tmp_path, (16, 16)).frames(0, lambda: False))
+    whole = list(WatchedFolder(tmp_path, LoadRequest((16, 16))).frames(0, lambda: False))
     assert [frame.names for frame in taken] == [(f"r_{i}",) for i in range(5)]
     for one, other in zip(taken, whole, strict=True):
         assert torch.equal(one.images, other.images)
@@ -61,7 +65,7 @@ def test_half_a_frame_is_waited_for(listed_first: bool, tmp_path: Path) -> None:
 
 def test_nothing_is_waited_for_once_it_is_told_to_stop(tmp_path: Path) -> None:
     asked = iter([False, False, False, True])
-    assert list(WatchedFolder(tmp_path, (16, 16), poll=0.0).frames(0, lambda: next(asked))) == []
+    assert list(WatchedFolder(tmp_path, LoadRequest((16, 16)), poll=0.0).frames(0, lambda: next(asked))) == []
 
 
 def test_a_folder_that_is_done_before_a_frame_has_none(tmp_path: Path) -> None:
@@ -135,14 +139,14 @@ def test_what_is_waited_for_is_said_once(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "transforms.json").write_text(entry(file_path="nowhere"))
     said: list[str] = []
     asked = iter(range(200))
-    source = WatchedFolder(tmp_path, (16, 16), poll=0.001, say=said.append)
+    source = WatchedFolder(tmp_path, LoadRequest((16, 16)), poll=0.001, say=said.append)
     assert list(source.frames(0, lambda: next(asked) > 150)) == []
     assert len(said) == 1
     assert said[0].startswith(f"waiting for frame 0: {tmp_path / 'nowhere.png'}: no such image")
     record(tmp_path, range(2))
     (tmp_path / "transforms.json").write_text(list_of(2))
     asked = iter(range(200))
-    source = WatchedFolder(tmp_path, (16, 16), poll=0.001, say=said.append)
+    source = WatchedFolder(tmp_path, LoadRequest((16, 16)), poll=0.001, say=said.append)
     assert len(list(source.frames(0, lambda: next(asked) > 150))) == 2
     assert said[1:] == [
         f"waiting for frame 2: it is not in {tmp_path / 'transforms.json'} yet, nor is there a file {tmp_path / 'done'}"

@@ -12,9 +12,9 @@ from torch import Tensor
 from nerfcl.errors import Argument, NerfclError
 from nerfcl.scenes.cameras import pixel_rays
 from nerfcl.scenes.format import LoadRequest
-from nerfcl.scenes.images import IMAGE_SUFFIXES, open_image, read_images
+from nerfcl.scenes.images import IMAGE_SUFFIXES, Size, open_image, read_images
 from nerfcl.scenes.names import view_names
-from nerfcl.scenes.photos import fitted_size
+from nerfcl.scenes.photos import fitted_size, stretching
 from nerfcl.scenes.scene import Box, Ndc, Scene, Views, box_seen_by
 from nerfcl.scenes.splits import FEWEST, SPLITS, split_of
 
@@ -42,17 +42,16 @@ def load(root: Path, request: LoadRequest) -> Scene:
 
     Args:
         root: folder with `poses_bounds.npy` and folders `images`, `images_2`, `images_4`, ... The smallest images at
-            least as wide as `request.size` are read, or else the largest.
+            least as large as requested are read, or else the largest.
         request: image size, progress tracking, and whether the cameras surround an object and look at it; if not, they
             must face forward, and the scene has normalised device coordinates.
 
     Raises:
         NerfclError: a file is missing, damaged or inconsistent with the others; names it.
     """
-    path, size = root / "poses_bounds.npy", request.size
+    path = root / "poses_bounds.npy"
     rows = read_rows(path)
-    files, original = _image_files(root, size, rows)
-    size = fitted_size(files[0], original, request)
+    files, original, size = _image_files(root, request, rows)
     poses = opengl_poses(rows)
     world = upright_pose(poses) if request.spheric_poses else average_pose(poses)
     poses = np.linalg.inv(world) @ poses
@@ -71,16 +70,17 @@ def load(root: Path, request: LoadRequest) -> Scene:
     )
     train, val, test = (views.select([i for i in range(len(views)) if split_of(i) == split]) for split in SPLITS)
     name = root.resolve().name
+    notes = tuple(stretching(original, size))
     if request.spheric_poses:
         box = box_seen_by(train.poses, train.intrinsics, train.width)
-        return Scene(name, train, val, test, _BLACK, box)
+        return Scene(name, train, val, test, _BLACK, box, notes=notes)
     ndc = ndc_seen_by(train.poses, train.intrinsics, train.width, train.height)
     if ndc is None:
         raise NerfclError(
             f"{path}: the cameras do not all look forward; if they surround an object, use ",
             Argument("spheric_poses"),
         )
-    return Scene(name, train, val, test, _BLACK, Box((-1.0, -1.0, -1.0), 2.0), ndc)
+    return Scene(name, train, val, test, _BLACK, Box((-1.0, -1.0, -1.0), 2.0), ndc, notes=notes)
 
 
 def read_rows(path: Path) -> np.ndarray:
@@ -223,8 +223,8 @@ def _image_folders(root: Path) -> list[Path]:
     return [path for path in root.glob("images*") if re.fullmatch(r"images(_\d+)?", path.name) and path.is_dir()]
 
 
-def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> tuple[list[Path], tuple[int, int]]:
-    """Find the images to read, one per row and sorted by name, and the (width, height) of the first."""
+def _image_files(root: Path, request: LoadRequest, rows: np.ndarray) -> tuple[list[Path], Size, Size]:
+    """Find the images to read, one per row and sorted by name, their (width, height), and that of their views."""
     folders: dict[tuple[int, int], list[Path]] = {}
     for folder in sorted(_image_folders(root)):
         files = sorted(f for f in folder.glob("[!.]*") if f.suffix.lower() in IMAGE_SUFFIXES)
@@ -233,8 +233,9 @@ def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> 
                 folders.setdefault(first.size, files)
     if not folders:
         raise NerfclError(f"{root}: has no folder 'images' or 'images_N' with images next to poses_bounds.npy; add one")
-    enough = [known for known in folders if size is not None and known[0] >= size[0]]
-    original = min(enough) if enough else max(folders)
+    largest = max(folders)
+    size = fitted_size(folders[largest][0], largest, request)
+    original = min((known for known in folders if known[0] >= size[0]), default=largest)
     files = folders[original]
     if len(files) != len(rows):
         raise NerfclError(
@@ -247,4 +248,4 @@ def _image_files(root: Path, size: tuple[int, int] | None, rows: np.ndarray) -> 
             f"{files[0]}: is {original[0]}x{original[1]}, but poses_bounds.npy is for images of "
             f"{width:.0f}x{height:.0f}; restore the images that the poses were computed from"
         )
-    return files, original
+    return files, original, size

@@ -81,6 +81,13 @@ def fitted_size(file: Path, shown: Size, request: LoadRequest, *, has_alpha: boo
     return size
 
 
+def stretching(shown: Size, size: Size) -> list[str]:
+    """Say that pictures of a (width, height) are stretched to another shape, in one sentence, or nothing."""
+    if _same_aspect(shown, size):
+        return []
+    return [f"images of {_shape(shown)} are stretched to {_shape(size)}; max_side keeps their shape"]
+
+
 def common_size(photos: Sequence[Photo], request: LoadRequest) -> Size:
     """Choose the (width, height) of a scene's views, which is that of the first; see `fitted_size`.
 

@@ -18,7 +18,7 @@ from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.images import IMAGE_SUFFIXES, Size, check_all_there, read_header
 from nerfcl.scenes.lenses import COEFFICIENTS, Lens, covers, lens_row
 from nerfcl.scenes.names import view_names
-from nerfcl.scenes.photos import Photo, common_size, load_views, offset_of
+from nerfcl.scenes.photos import Photo, common_size, load_views, offset_of, stretching
 from nerfcl.scenes.scene import Scene, box_seen_by
 from nerfcl.scenes.splits import FEWEST, SPLITS, split_of, without_validation
 
@@ -70,6 +70,7 @@ def load(root: Path, request: LoadRequest) -> Scene:
     photos = [photo for split in SPLITS for photo in splits[split]]
     offset = offset_of(photos)
     size = common_size(photos, request)
+    notes.extend(stretching(photos[0].shown, size))
     views = {}
     for split in SPLITS:
         named = view_names(split, [photo.file for photo in splits[split]], root)
