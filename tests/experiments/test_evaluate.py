@@ -26,6 +26,7 @@ from nerfcl.scenes.cameras import Camera
 from nerfcl.strategies.finetune import FineTune
 from nerfcl.training.checkpoints import load_checkpoint
 from support.folders import read_json, results_in
+from support.refusals import refused
 from support.scenes import TINY_ANGLE, TINY_SIZE, picture_of_ball, ring_pose, write_tiny_scene
 
 QUICK = ["--img-wh", "16", "16", "--max-resolution", "16", "--rays", "64", "--evaluate-views", "1", "--device", "cpu"]
@@ -124,6 +125,16 @@ def test_the_figures_are_those_of_the_run(write: Callable[[], tuple[Path, dict[s
     found = {view["name"]: view["psnr"] for view in scores["views"]}
     assert found == pytest.approx(expected, abs=1e-9)
     assert scores["psnr"] == pytest.approx(np.mean(list(expected.values())))
+
+
+def test_a_watched_folder_is_rendered_at_another_size(capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = str(by_watching()[0])
+    assert main(["eval", checkpoint, "--device", "cpu", "--max-side", "12", "--out", "scores"]) == 0
+    with Image.open("scores/r_0.png") as rendered:
+        assert rendered.size == (12, 12)
+    for option in (["--max-side", "0"], ["--img-wh", "8", "8"]):
+        line = refused(main, ["eval", checkpoint, *option, "--out", "none"], capsys, out=Path("none"))
+        assert f"{' '.join(option)}: images must be at least" in line
 
 
 def test_a_learner_is_scored_on_a_scene_that_shows_the_same_place(capsys: pytest.CaptureFixture[str]) -> None:

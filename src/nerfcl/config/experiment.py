@@ -57,7 +57,7 @@ class SceneSettings:
             self.data,
             self.size,
             track,
-            max_side=self.max_side or "auto",
+            max_side="auto" if self.max_side is None else self.max_side,
             spheric_poses=self.spheric_poses,
             pixel_center=self.pixel_center,
         )

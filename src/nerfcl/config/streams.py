@@ -10,6 +10,7 @@ from typing import ClassVar
 from nerfcl.config import STREAMS
 from nerfcl.errors import Argument, require, require_count
 from nerfcl.registry import Registry
+from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.images import MOST_PIXELS
 from nerfcl.scenes.scene import SMALLEST_IMAGE, Scene
 from nerfcl.streams.frames import make_trajectory
@@ -135,15 +136,20 @@ class WatchedStream(StreamSettings):
     box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        size, side = self.size or (SMALLEST_IMAGE, SMALLEST_IMAGE), self.max_side or SMALLEST_IMAGE
         least = f"images must be at least {SMALLEST_IMAGE} pixels wide and high"
-        require(min(size) >= SMALLEST_IMAGE, self, "size", least)
-        require(side >= SMALLEST_IMAGE, self, "max_side", least)
-        require(math.prod(size) <= MOST_PIXELS, self, "size", f"images may have at most {MOST_PIXELS:,} pixels")
+        most = f"images may have at most {MOST_PIXELS:,} pixels"
+        require(self.size is None or min(self.size) >= SMALLEST_IMAGE, self, "size", least)
+        require(self.size is None or math.prod(self.size) <= MOST_PIXELS, self, "size", most)
+        require(self.max_side is None or self.max_side >= SMALLEST_IMAGE, self, "max_side", least)
         require(self.chunk_frames >= 1, self, "chunk_frames", "must be at least 1")
         finite = self.box is None or all(map(math.isfinite, self.box))
         require(finite, self, "box", "must be four finite numbers")
         require(self.box is None or self.box[3] > 0.0, self, "box", "the edge length (last number) must be positive")
+
+    @property
+    def request(self) -> LoadRequest:
+        """The size of frames that is asked for."""
+        return LoadRequest(self.size, "auto" if self.max_side is None else self.max_side)
 
     @property
     def queue(self) -> PushedStream:

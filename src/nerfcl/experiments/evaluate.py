@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from nerfcl.files import as_file_name, write_json, written_aside
 from nerfcl.reports.live.progress import track
 from nerfcl.scenes.cameras import pixel_offsets
 from nerfcl.scenes.digest import changes, digest_of_views
-from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.names import numbered
 from nerfcl.scenes.scene import Views
 from nerfcl.scenes.watched import WatchedFolder
@@ -28,6 +27,8 @@ from nerfcl.training.checkpoints import Checkpoint, evaluated_model, load_checkp
 from nerfcl.training.evaluation import Scores, evaluate
 
 SPLITS = ("train", "val", "test")
+
+Sized = TypeVar("Sized", SceneSettings, WatchedStream)
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,7 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
             f"{request.checkpoint}: was learned from frames pushed by a program; give a scene of the same place with ",
             Argument("data"),
         )
-    asked = replace(scene, data=request.data or scene.data)
-    if request.size or request.max_side:
-        asked = replace(asked, size=request.size, max_side=request.max_side)
+    asked = _sized(replace(scene, data=request.data or scene.data), request)
     loaded, split = asked.load(track), request.split or "test"
     if request.data is None and asked == scene and checkpoint.data is not None:
         found = changes(checkpoint.data, {split: digest_of_views(getattr(loaded, split))})
@@ -129,6 +128,13 @@ def _views_of(request: EvaluationRequest, experiment: Experiment, checkpoint: Ch
             why = f": has changed since {request.checkpoint} was written ({'; '.join(found)}); restore it, or give "
             raise NerfclError(f"{asked.data}", why, Argument("data"), " to evaluate with it nevertheless")
     return asked.data, split, getattr(loaded, split)
+
+
+def _sized(settings: Sized, request: EvaluationRequest) -> Sized:
+    """Replace the size of images by the requested one, if any."""
+    if request.size is None and request.max_side is None:
+        return settings
+    return replace(settings, size=request.size, max_side=request.max_side)
 
 
 def _learned(checkpoint: Checkpoint) -> int:
@@ -141,8 +147,7 @@ def _learned(checkpoint: Checkpoint) -> int:
 
 def _watched_views(stream: WatchedStream, request: EvaluationRequest, count: int) -> Views:
     """Read the first `count` frames of a watched folder that can still be read; report others on standard error."""
-    asked = request if request.size or request.max_side else stream
-    source = WatchedFolder(stream.folder, LoadRequest(asked.size, asked.max_side or "auto"))
+    source = WatchedFolder(stream.folder, _sized(stream, request).request)
     found, why = [], ""
     for number in range(count):
         frame, problem = source.read(number)

@@ -21,7 +21,6 @@ from nerfcl.models.rendering.occupancy import OccupancyModelSettings
 from nerfcl.online.learner import OnlineLearner
 from nerfcl.online.settings import Observed
 from nerfcl.reports.live.progress import StreamLine
-from nerfcl.scenes.format import LoadRequest
 from nerfcl.scenes.scene import Box, Views, box_seen_by
 from nerfcl.scenes.watched import WatchedFolder
 from nerfcl.training.checkpoints import load_newest, previous_of
@@ -61,8 +60,9 @@ def watch(
         raise NerfclError(Argument("schedule", optimiser.schedule, OptimiserSettings), why)
     check_boundaries(experiment.strategy, announced=False)
     with claimed_folder(folder, experiment, None, label=label, command=command):
-        request = LoadRequest(stream.size, stream.max_side or "auto")
-        source = WatchedFolder(stream.folder, request, say=lambda text: print(f"nerfcl: {text}", file=sys.stderr))
+        source = WatchedFolder(
+            stream.folder, stream.request, say=lambda text: print(f"nerfcl: {text}", file=sys.stderr)
+        )
         learner, observed = _learn(experiment, stream, source, FrameOutputs.checkpoint(folder))
         names, scores, unread = _scores(learner, source, observed.seen - observed.waiting)
         results = {
